@@ -1,0 +1,247 @@
+"""A point that we can return to, and how: files from their snapshot, memory by waking a twin.
+
+Where the twin is gone (it was thinned out, or killed), the nearest earlier one is woken and the actions since are
+run again. That is not the same: time, randomness and identity differ. So it is said, and a replayed action that
+ends otherwise than it did is named.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from mulligan.runtime.changes import FileChange, present
+from mulligan.sandbox.confined import ROOT, Confined
+from mulligan.sandbox.errors import SnapshotError
+from mulligan.sandbox.kernel import Kernel, TwinLost, WorkerLost
+from mulligan.sandbox.messages import Event
+from mulligan.sandbox.snapshots import Change, SnapshotStore
+
+#: the newest twins that are kept in any case; of the older ones ever fewer
+NEWEST = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """The state after step `step`. `twin` is None when memory was not captured; `stands` says in words what undo
+    to here would not bring back; `duration` in seconds."""
+
+    step: int
+    snapshot: int
+    twin: str | None
+    stands: tuple[str, ...] = ()
+    changes: tuple[Change, ...] = ()
+    duration: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restoration:
+    """What going back did. `restored` are paths whose contents or metadata were put back; `memory` says how the
+    variables came back: "woken" (bit for bit), "replayed" (by running actions again), "fresh" or "kept".
+    `stands` lists, in words, everything that could not be taken back. `duration` in seconds."""
+
+    step: int
+    restored: tuple[FileChange, ...]
+    memory: str
+    stands: tuple[str, ...]
+    duration: float
+
+    @property
+    def complete(self) -> bool:
+        return not self.stands
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """An action to be run again, and how it ended the first time."""
+
+    step: int
+    source: str
+    ok: bool
+    timeout: float
+
+
+class Checkpoints:
+    """Takes checkpoints and returns to them. Used by the session's thread alone."""
+
+    def __init__(self, store: SnapshotStore, confined: Confined) -> None:
+        self._store = store
+        self._confined = confined
+        self._known: dict[int, Checkpoint] = {}
+        self._names = 0
+
+    @property
+    def _kernel(self) -> Kernel:
+        return self._confined.kernel
+
+    def __contains__(self, step: int) -> bool:
+        return step in self._known
+
+    def __getitem__(self, step: int) -> Checkpoint:
+        return self._known[step]
+
+    def moved_to(self, confined: Confined) -> None:
+        """The sandbox was replaced by a new one: no twin of the old one is left, but for the fresh kernel."""
+        self._confined = confined
+        for step, checkpoint in self._known.items():
+            self._known[step] = replace(checkpoint, twin=ROOT if step == 0 else None)
+
+    def begin(self) -> Checkpoint:
+        """The state before any action; the twin of the fresh kernel was made when the sandbox opened."""
+        self._known[0] = Checkpoint(step=0, snapshot=self._store.snapshot().id, twin=ROOT)
+        return self._known[0]
+
+    def take(self, step: int) -> Checkpoint:
+        """Capture the present as the state after `step`: the files while the worker forks.
+
+        Raises SnapshotError when the files cannot be captured (a full disk); a twin that cannot be made is no
+        error: the checkpoint then has none, and says so.
+        """
+        started = time.monotonic()
+        taken: list[object] = []
+
+        def snapshot() -> None:
+            try:
+                taken.append(self._store.snapshot())
+            except SnapshotError as error:
+                taken.append(error)
+
+        twin, stands = self._fork(snapshot)
+        shot = taken[0] if taken else self._store.snapshot()
+        if isinstance(shot, SnapshotError):
+            if twin is not None:
+                self._kernel.discard([twin])
+            raise shot
+        checkpoint = Checkpoint(
+            step=step,
+            snapshot=shot.id,  # type: ignore[attr-defined]
+            twin=twin,
+            stands=stands,
+            changes=shot.changes,  # type: ignore[attr-defined]
+            duration=time.monotonic() - started,
+        )
+        self._known[step] = checkpoint
+        return checkpoint
+
+    def _fork(self, meanwhile: Callable[[], None]) -> tuple[str | None, tuple[str, ...]]:
+        self._names += 1
+        name = f"t{self._names}"
+        try:
+            fork = self._kernel.checkpoint(name, meanwhile)
+        except WorkerLost as error:
+            return None, (f"memory was not captured: {error.message}",)
+        self._bury(fork.dead)
+        return name, fork.stands
+
+    def _bury(self, dead: Sequence[str]) -> None:
+        for step, checkpoint in self._known.items():
+            if checkpoint.twin in dead:
+                self._known[step] = replace(checkpoint, twin=None)
+
+    def alias(self, step: int, of: int) -> None:
+        """The state after `step` is that after `of`: it died, and was taken back."""
+        self._known[step] = replace(self._known[of], step=step, changes=(), duration=0.0)
+
+    def restore(self, step: int, way: Sequence[Replay], on_event: Callable[[Event], None]) -> Restoration:
+        """Go to the state after `step`. `way` are the actions from the root to it, oldest first.
+
+        Raises SandboxLost when the sandbox is gone; the files are then untouched or at the target.
+        """
+        started = time.monotonic()
+        target = self._known[step]
+        halted = self._kernel.halt(target.twin)
+        files = self._store.restore(target.snapshot)
+        stands = [f"process {name} could not be ended" for name in halted.left]
+        stands += [f"process {name} goes on as it is" for name in halted.kept]
+        stands += [f"{_path(each.path)}: {each.why}" for each in files.stands]
+        memory = "woken"
+        try:
+            if target.twin is None:
+                raise TwinLost("its twin is gone")
+            stands += self._kernel.restore(target.twin)
+        except (TwinLost, WorkerLost):
+            memory, said = self._replay(target, way, on_event)
+            stands += said
+        stands += [line for line in target.stands if line not in stands and not line.startswith("process ")]
+        return Restoration(
+            step=step,
+            restored=present(files.changed),
+            memory=memory,
+            stands=tuple(stands),
+            duration=time.monotonic() - started,
+        )
+
+    def _replay(
+        self, target: Checkpoint, way: Sequence[Replay], on_event: Callable[[Event], None]
+    ) -> tuple[str, list[str]]:
+        """Wake the nearest earlier twin and run again what came after; then the files once more, to the letter."""
+        rest = list(way)
+        base = self._wake_earlier(rest)
+        again = [each for each in way if each.step > base] if base else list(way)
+        stands = [
+            f"memory was rebuilt by running {len(again)} action(s) again: what depends on time, chance or identity may differ"
+        ]  # noqa: E501
+        for each in again:
+            done = self._kernel.execute(each.source, on_event, timeout=each.timeout)
+            if done.ended in ("killed", "lost"):
+                stands.append(
+                    f"running step {each.step} again ended the kernel; its memory is as before that step"
+                )
+                self._kernel.restore(None)
+            elif done.ok != each.ok:
+                stands.append(f"step {each.step} ended otherwise when it was run again")
+        self._store.restore(target.snapshot)
+        twin, _ = self._fork(lambda: None)
+        self._known[target.step] = replace(target, twin=twin)
+        return ("replayed" if again else "fresh"), stands if again else []
+
+    def _wake_earlier(self, way: list[Replay]) -> int:
+        """Wake the twin of the newest step on the way that has one, its files first; 0 for a fresh kernel."""
+        for step in [each.step for each in reversed(way)] + [0]:
+            checkpoint = self._known.get(step)
+            if checkpoint is None or checkpoint.twin is None:
+                continue
+            self._kernel.halt(checkpoint.twin)
+            self._store.restore(checkpoint.snapshot)
+            try:
+                self._kernel.restore(checkpoint.twin)
+            except (TwinLost, WorkerLost):
+                self._bury([checkpoint.twin])
+                continue
+            return step
+        self._store.restore(self._known[0].snapshot)
+        self._kernel.restore(None)
+        return 0
+
+    def thin(self, keep: int) -> list[int]:
+        """Discard twins that are too many: the newest `NEWEST` stay, of older ones those whose distance from the
+        newest is about a power of two; `keep`, where the cursor is, stays too. The steps whose twins went."""
+        with_twins = sorted(
+            step for step, each in self._known.items() if each.twin not in (None, ROOT) and step != keep
+        )
+        crowded = _crowded(with_twins)
+        if crowded:
+            names = [twin for step in crowded if (twin := self._known[step].twin) is not None]
+            shared = {each.twin for step, each in self._known.items() if step not in crowded}
+            self._kernel.discard([name for name in names if name not in shared])
+            for step in crowded:
+                self._known[step] = replace(self._known[step], twin=None)
+        return crowded
+
+
+def _crowded(steps: Sequence[int]) -> list[int]:
+    """Of ascending steps, those that go: beyond the newest `NEWEST`, one stays for each doubling of the age."""
+    if len(steps) <= NEWEST:
+        return []
+    newest, going, taken = steps[-1], [], set()
+    for step in steps[:-NEWEST]:  # the oldest of a slot stays, or none would live to reach the next
+        slot = (newest - step).bit_length()
+        if slot in taken:
+            going.append(step)
+        taken.add(slot)
+    return going
+
+
+def _path(path: bytes) -> str:
+    return path.decode("utf-8", "backslashreplace")

@@ -1,0 +1,50 @@
+"""What can go wrong in a session. Each is also the builtin that a caller would guess.
+
+    MulliganError (mulligan.sandbox.errors)
+    ├── StepUnknown       (KeyError)      no step has that id
+    ├── NothingToUndo     (LookupError)   the cursor is at the root, or too near to it
+    ├── NothingToRedo     (LookupError)   nothing was undone, or a new step was taken since
+    ├── SessionClosed     (RuntimeError)  you closed it
+    ├── SessionBroken     (RuntimeError)  it broke: the sandbox is gone and cannot be started again
+    ├── WorkspaceInvalid  (ValueError)    that folder cannot be a workspace
+    ├── CommitFailed      (OSError)       writing to the user's folder failed; it was taken back
+    └── LedgerDamaged     (OSError)       the record of the session cannot be read
+
+A conflict at commit is no error: it is listed in the `Commit`.
+"""
+
+from __future__ import annotations
+
+from mulligan.sandbox.errors import MulliganError
+
+
+class StepUnknown(MulliganError, KeyError):
+    pass
+
+
+class NothingToUndo(MulliganError, LookupError):
+    pass
+
+
+class NothingToRedo(MulliganError, LookupError):
+    pass
+
+
+class SessionClosed(MulliganError, RuntimeError):
+    pass
+
+
+class SessionBroken(MulliganError, RuntimeError):
+    pass
+
+
+class WorkspaceInvalid(MulliganError, ValueError):
+    pass
+
+
+class CommitFailed(MulliganError, OSError):
+    pass
+
+
+class LedgerDamaged(MulliganError, OSError):
+    pass

@@ -1,0 +1,188 @@
+"""What became of an action: a closed union, whose members name who ended it.
+
+    Completed   the action ran to its end
+    Raised      the action raised an exception
+    TimedOut    we ended it at its deadline: `restored` tells whether the kernel obeyed the interrupt (its
+                variables are as the action left them) or had to be killed (all is as before the action)
+    Refused     the policy did not let it run; nothing happened
+    Reverted    it ran, and the policy had it undone because of what it did
+    Lost        the kernel died; all is as before the action
+
+All carry the output that had come until then. The fields hold what the action printed, byte for byte as text,
+live escape codes included; `text` is made safe for a terminal and for a prompt, and bounded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from mulligan.policies.decision import Verdict
+from mulligan.sandbox.messages import Display, Error, Result
+
+#: characters of output that `text` shows of each stream: half of its head, half of its tail
+SHOWN = 8000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """What an action gave out. `left_out` counts characters and displays beyond what is kept in memory."""
+
+    stdout: str = ""
+    stderr: str = ""
+    result: Result | None = None
+    displays: tuple[Display, ...] = ()
+    left_out: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """The base of the union; never made itself. `duration` is in seconds, of running alone."""
+
+    kind: ClassVar[str] = ""
+    output: Output = field(default_factory=Output)
+    error: Error | None = None
+    duration: float = 0.0
+
+    @property
+    def stdout(self) -> str:
+        return self.output.stdout
+
+    @property
+    def stderr(self) -> str:
+        return self.output.stderr
+
+    @property
+    def result(self) -> Result | None:
+        return self.output.result
+
+    @property
+    def displays(self) -> tuple[Display, ...]:
+        return self.output.displays
+
+    @property
+    def ok(self) -> bool:
+        return self.kind == "completed"
+
+    @property
+    def text(self) -> str:
+        """What an agent is shown: output, result, error and what we have to say about it. Bounded, printable."""
+        parts = [shorten(self.stdout), shorten(self.stderr)]
+        parts += [shorten(_plain(display.data)) for display in self.displays]
+        if self.result is not None:
+            parts.append(shorten(_plain(self.result.data)))
+        if self.error is not None:
+            parts.append(shorten("\n".join(self.error.traceback) or f"{self.error.name}: {self.error.value}"))
+        if self.output.left_out:
+            parts.append(f"[{self.output.left_out:,} characters or displays were left out]")
+        return "\n".join(part.rstrip("\n") for part in [*parts, self._notice()] if part)
+
+    def _notice(self) -> str:
+        return ""
+
+    def record(self) -> dict[str, Any]:
+        """For the ledger: plain JSON data, bounded."""
+        return {
+            "kind": self.kind,
+            "duration": self.duration,
+            "stdout": _bounded(self.stdout),
+            "stderr": _bounded(self.stderr),
+            "result": _bounded(_plain(self.result.data)) if self.result else None,
+            "displays": [sorted(display.data)[:20] for display in self.displays[:100]],
+            "error": {"name": self.error.name[:500], "value": _bounded(self.error.value)}
+            if self.error
+            else None,
+            "left_out": self.output.left_out,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed(Outcome):
+    kind: ClassVar[str] = "completed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Raised(Outcome):
+    kind: ClassVar[str] = "raised"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimedOut(Outcome):
+    kind: ClassVar[str] = "timed_out"
+    after: float
+    restored: bool
+
+    def _notice(self) -> str:
+        state = _AS_BEFORE if self.restored else "It was interrupted; what it had done until then stands."
+        return f"[Timed out after {self.after:g} s. {state}]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused(Outcome):
+    kind: ClassVar[str] = "refused"
+    verdict: Verdict
+
+    def _notice(self) -> str:
+        reasons = "; ".join(finding.reason for finding in self.verdict.findings)
+        instead = "; ".join(finding.instead for finding in self.verdict.findings if finding.instead)
+        return f"[Refused, nothing was run: {reasons or 'no rule allows it'}." + (
+            f" Instead: {instead}.]" if instead else "]"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reverted(Outcome):
+    kind: ClassVar[str] = "reverted"
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lost(Outcome):
+    kind: ClassVar[str] = "lost"
+    cause: str
+
+    def _notice(self) -> str:
+        return f"[The kernel died: {self.cause}. {_AS_BEFORE}]"
+
+
+_AS_BEFORE = "Files and variables are as they were before this action."
+
+_ANSI = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]{0,4096}(?:\x07|\x1b\\)?|\x1b[PX^_][^\x1b]{0,4096}(?:\x1b\\)?"
+)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    """Text that cannot drive a terminal: escape sequences go, other control and direction characters are shown as
+    `\\xNN`. A carriage return keeps what was last written on its line, as a terminal would."""
+    text = _ANSI.sub("", text.replace("\r\n", "\n"))
+    if "\r" in text:
+        text = "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def shorten(text: str, most: int = SHOWN) -> str:
+    """Head and tail of a text, printable, with a count of what was left out between."""
+    if len(text) > most:
+        half = most // 2
+        text = f"{text[:half]}\n[... {len(text) - 2 * half:,} characters ...]\n{text[-half:]}"
+    return printable(text)
+
+
+def _bounded(text: str) -> str:
+    return (
+        text
+        if len(text) <= 64_000
+        else f"{text[:32_000]}\n[... {len(text) - 64_000:,} characters ...]\n{text[-32_000:]}"
+    )
+
+
+def _plain(data: Mapping[str, Any]) -> str:
+    """A MIME bundle in words."""
+    text = data.get("text/plain")
+    if isinstance(text, str):
+        return text
+    return f"[{', '.join(sorted(data))}]" if data else ""

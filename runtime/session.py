@@ -1,0 +1,453 @@
+"""The session as callers hold it: the same verbs for threads that wait and for event loops that must not.
+
+Each session has one thread of its own, on which its `Story` is told; every verb is a job for that thread, in the
+order of the calls. `run` answers as soon as the outcome is in, while the thread goes on to take the checkpoint;
+the next verb waits for that by standing in line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+import platformdirs
+
+from mulligan.policies.policy import Policy
+from mulligan.runtime import commit as committing
+from mulligan.runtime.changes import FileChange, present
+from mulligan.runtime.checkpoint import Checkpoints, Restoration
+from mulligan.runtime.commit import Commit
+from mulligan.runtime.errors import NothingToUndo, SessionClosed
+from mulligan.runtime.grants import grant_limits
+from mulligan.runtime.ledger import Ledger
+from mulligan.runtime.quota import DiskQuota
+from mulligan.runtime.remains import Owner, remove_remains
+from mulligan.runtime.step import Action, Step
+from mulligan.runtime.story import Story, Ticket
+from mulligan.runtime.timeline import Timeline
+from mulligan.runtime.workspace import Progress, stage
+from mulligan.sandbox.confined import enter, prepare_files
+from mulligan.sandbox.engines import choose
+from mulligan.sandbox.isolation import Isolation, Report
+from mulligan.sandbox.messages import Event
+from mulligan.sandbox.snapshots import SnapshotStore
+
+T = TypeVar("T")
+
+#: as root, each session gets a user id of its own above this, so that no two sessions share one
+FIRST_UID = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """A session's place on the host."""
+
+    root: Path
+
+    @property
+    def files(self) -> Path:
+        return self.root / "files"
+
+    @property
+    def workspace(self) -> Path:
+        return self.files / "workspace"
+
+    @property
+    def store(self) -> Path:
+        return self.root / "store"
+
+    @property
+    def journal(self) -> Path:
+        return self.root / "commits"
+
+    @property
+    def ledger(self) -> Path:
+        return self.root / "ledger.db"
+
+
+class Session:
+    """One agent's continuous life: an isolation, a kernel, a timeline. Made by `mulligan.open`.
+
+    Every method may be called from any thread; calls take their turns. `close` ends it, as leaving its `with`
+    block does.
+    """
+
+    def __init__(self, id: str, folders: Folders, resources: ExitStack) -> None:
+        self.id = id
+        self.folders = folders
+        self._resources = resources
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"mulligan-{id}")
+        self._story: Story
+        self._store: SnapshotStore
+        self._ledger: Ledger
+        self._commits: list[Commit] = []
+        self._closed = False
+
+    # -- running -----------------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        source: str | Action,
+        *,
+        timeout: float | None = None,
+        on_event: Callable[[Event], None] = lambda event: None,
+    ) -> Step:
+        """Run one action and return its step as soon as its outcome is in.
+
+        `timeout` is in seconds (the policy's `resources.wall` when None): the action is interrupted then, and
+        killed when it does not obey. `on_event` gets each output as it comes, on the session's thread. An
+        exception in the action is an outcome, not an exception here. A Ctrl-C here interrupts the action.
+        """
+        ticket = self._submit(source, timeout, on_event)
+        try:
+            return ticket.step.result()
+        except KeyboardInterrupt:
+            self.interrupt()
+            raise
+
+    def _submit(
+        self, source: str | Action, timeout: float | None, on_event: Callable[[Event], None]
+    ) -> Ticket:
+        action = source if isinstance(source, Action) else Action(source)
+        if not isinstance(action.source, str):
+            raise TypeError(f"an action's source is text, not {type(action.source).__name__}")
+        if timeout is not None and not timeout > 0:
+            raise ValueError(f"a timeout is a number of seconds above 0, not {timeout!r}")
+        ticket = Ticket()
+        self._do(partial(self._story.play, action, timeout, on_event, ticket))
+        return ticket
+
+    def interrupt(self) -> None:
+        """Interrupt the running action as Ctrl-C would; its step then has raised KeyboardInterrupt."""
+        self._story.confined.kernel.interrupt()
+
+    # -- going back and forth ------------------------------------------------------------------------------------
+
+    def undo(self, n: int = 1, *, to: int | None = None) -> Restoration:
+        """Take back the last `n` steps, or every step after step `to`: files, memory and processes.
+
+        Raises NothingToUndo, StepUnknown. What could not be taken back is in the result's `stands`.
+        """
+        return self._do(lambda: self._story.undo(n, to)).result()
+
+    def redo(self, n: int = 1) -> Restoration:
+        """Go forward again along the line that was undone. Raises NothingToRedo."""
+        return self._do(lambda: self._story.redo(n)).result()
+
+    def goto(self, step: int) -> Restoration:
+        """To the state after any step of the timeline; 0 is the beginning. Raises StepUnknown."""
+        return self._do(lambda: self._story.goto(step)).result()
+
+    def reset(self) -> Restoration:
+        """Back to a clean kernel and the files as they were staged. The timeline keeps what was."""
+        return self._do(self._story.reset).result()
+
+    # -- looking ---------------------------------------------------------------------------------------------------
+
+    @property
+    def timeline(self) -> Timeline:
+        """The tree of steps with its cursor, as the ledger tells it."""
+        return self._story.timeline
+
+    @property
+    def report(self) -> Report:
+        """What confines this session, and which bounds the operating system enforces."""
+        return self._story.confined.report
+
+    @property
+    def workspace(self) -> Path:
+        """The staged copy of the user's folder, on the host. What is in it was written by the agent's code."""
+        return self.folders.workspace
+
+    def diff(self, a: int = 0, b: int | None = None) -> tuple[FileChange, ...]:
+        """What turns the files after step `a` into those after step `b` (where the cursor is, when None)."""
+
+        def difference() -> tuple[FileChange, ...]:
+            end = self.timeline.cursor if b is None else b
+            return present(self._store.diff(*(self._story.snapshot_of(step) for step in (a, end))))
+
+        return self._do(difference).result()
+
+    # -- the user's folder -------------------------------------------------------------------------------------------
+
+    def commit(self, *, progress: Progress | None = None) -> Commit:
+        """Write what changed in the workspace to the user's folder, three-way.
+
+        A path that the user changed meanwhile is listed in the result's `conflicts` and left alone.
+        """
+        return self._do(partial(self._commit, progress)).result()
+
+    def uncommit(self) -> Commit:
+        """Take the last commit back from the user's folder. Raises NothingToUndo when there is none."""
+        return self._do(self._uncommit).result()
+
+    def _commit(self, progress: Progress | None) -> Commit:
+        done = committing.commit(
+            self.folders.workspace, self._baseline, self.folders.journal, progress=progress
+        )
+        self._baseline = done.baseline
+        self._commits.append(done)
+        self._story.note("committed", _commit_record(done))
+        return done
+
+    def _uncommit(self) -> Commit:
+        if not self._commits:
+            raise NothingToUndo(
+                "no commit to take back", hint="commit() writes the workspace's changes first"
+            )
+        done = committing.revert(self._commits[-1], self._baseline)
+        self._commits.pop()
+        self._baseline = done.baseline
+        self._story.note("uncommitted", _commit_record(done))
+        return done
+
+    # -- life ----------------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """End the sandbox and remove the session's files; the ledger stays. May be called more than once."""
+        if self._closed:
+            return
+        self._closed = True
+        self._story.confined.kernel.interrupt()
+        self._thread.submit(self._resources.close).result()
+        self._thread.shutdown()
+
+    def _do(self, job: Callable[[], T]) -> Future[T]:
+        if self._closed:
+            raise SessionClosed(f"session {self.id} is closed", hint="open a new one with mulligan.open()")
+        return self._thread.submit(job)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # -- opening -------------------------------------------------------------------------------------------------------
+
+    def _open(
+        self,
+        *,
+        workspace: Path | None,
+        isolation: str,
+        image: str | None,
+        python: Path | None,
+        policy: Policy,
+        progress: Progress | None,
+    ) -> None:
+        """On the session's own thread: everything that it will use belongs to that thread."""
+        resources, folders = self._resources, self.folders
+        engine = choose(isolation)
+        folders.root.mkdir(parents=True, mode=0o700)
+        resources.callback(_remove_files, folders)
+        owner = resources.enter_context(Owner.claim(folders.root))
+        uid, gid = _user(self.id)
+        prepare_files(folders.files, uid, gid)
+        self._baseline = stage(workspace, folders.workspace, uid=uid, gid=gid, progress=progress)
+        self._ledger = resources.enter_context(Ledger.open(folders.ledger))
+        described = Isolation(
+            session=self.id,
+            mounts=(),
+            uid=uid,
+            gid=gid,
+            limits=grant_limits(policy),
+            image=image,
+            python=python,
+        )
+        engine.reap()
+        confined = enter(engine, described, folders.files)
+        resources.callback(lambda: self._story.confined.close())
+        self._store = SnapshotStore.open(folders.files, folders.store)
+        resources.callback(self._store.close)
+        self._story = Story(
+            ledger=self._ledger,
+            checkpoints=Checkpoints(self._store, confined),
+            confined=confined,
+            policy=policy,
+            quota=DiskQuota(folders.files, policy.resources.disk),
+            reenter=lambda: enter(engine, described, folders.files),
+        )
+        self._story.begin()
+
+
+class AsyncSession:
+    """A `Session` with the same verbs, awaited. Made by `mulligan.aopen`."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    id = property(lambda self: self.session.id)
+    timeline = property(lambda self: self.session.timeline)
+    report = property(lambda self: self.session.report)
+    workspace = property(lambda self: self.session.workspace)
+
+    async def run(
+        self,
+        source: str | Action,
+        *,
+        timeout: float | None = None,
+        on_event: Callable[[Event], None] = lambda event: None,
+    ) -> Step:
+        """As `Session.run`; `on_event` is called on the event loop. Cancelling it interrupts the action."""
+        loop = asyncio.get_running_loop()
+        ticket = self.session._submit(source, timeout, partial(loop.call_soon_threadsafe, on_event))
+        try:
+            return await asyncio.wrap_future(ticket.step)
+        except asyncio.CancelledError:
+            self.session.interrupt()
+            raise
+
+    async def stream(
+        self, source: str | Action, *, timeout: float | None = None
+    ) -> AsyncIterator[Event | Step]:
+        """Run an action and yield each output as it comes, and at last its step."""
+        queue: asyncio.Queue[Event | None] = asyncio.Queue()
+        running = asyncio.ensure_future(self.run(source, timeout=timeout, on_event=queue.put_nowait))
+        running.add_done_callback(lambda _: queue.put_nowait(None))
+        try:
+            while (event := await queue.get()) is not None:
+                yield event
+            yield await running
+        finally:
+            if not running.done():
+                running.cancel()
+
+    async def undo(self, n: int = 1, *, to: int | None = None) -> Restoration:
+        return await self._do(lambda: self.session._story.undo(n, to))
+
+    async def redo(self, n: int = 1) -> Restoration:
+        return await self._do(lambda: self.session._story.redo(n))
+
+    async def goto(self, step: int) -> Restoration:
+        return await self._do(lambda: self.session._story.goto(step))
+
+    async def reset(self) -> Restoration:
+        return await self._do(self.session._story.reset)
+
+    async def diff(self, a: int = 0, b: int | None = None) -> tuple[FileChange, ...]:
+        return await asyncio.to_thread(self.session.diff, a, b)
+
+    async def commit(self, *, progress: Progress | None = None) -> Commit:
+        return await self._do(partial(self.session._commit, progress))
+
+    async def uncommit(self) -> Commit:
+        return await self._do(self.session._uncommit)
+
+    def interrupt(self) -> None:
+        self.session.interrupt()
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self.session.close)
+
+    async def _do(self, job: Callable[[], T]) -> T:
+        return await asyncio.wrap_future(self.session._do(job))
+
+    async def __aenter__(self) -> AsyncSession:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+def open_session(
+    workspace: str | os.PathLike[str] | None = None,
+    *,
+    isolation: str = "auto",
+    image: str | None = None,
+    python: str | os.PathLike[str] | None = None,
+    policy: Policy | None = None,
+    state: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> Session:
+    """Open a session on a copy of `workspace` (an empty one when None).
+
+    `isolation` is "auto", "docker" or "bubblewrap". `image` names a Docker image and `python` an interpreter on
+    the host for bubblewrap; None means the default. `state` is the folder that sessions are kept in. `progress`
+    is called with (done, all) while the workspace is staged.
+
+    Raises WorkspaceInvalid, NoIsolation, ImageMissing, ImageUnusable, SelfTestFailed.
+    """
+    root = Path(state) if state is not None else platformdirs.user_state_path("mulligan")
+    sessions = root.absolute() / "sessions"
+    remove_remains(sessions)
+    id = secrets.token_hex(6)
+    with ExitStack() as resources:
+        session = Session(id, Folders(sessions / id), resources)
+        try:
+            session._thread.submit(
+                partial(
+                    session._open,
+                    workspace=None if workspace is None else Path(workspace),
+                    isolation=isolation,
+                    image=image,
+                    python=None if python is None else Path(python),
+                    policy=policy or Policy(),
+                    progress=progress,
+                )
+            ).result()
+        except BaseException:
+            session._thread.submit(resources.close).result()
+            session._thread.shutdown()
+            raise
+        session._resources = resources.pop_all()
+    return session
+
+
+async def open_async(
+    workspace: str | os.PathLike[str] | None = None,
+    *,
+    isolation: str = "auto",
+    image: str | None = None,
+    python: str | os.PathLike[str] | None = None,
+    policy: Policy | None = None,
+    state: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> AsyncSession:
+    """As `open`, for event loops; `await` it, or use it in `async with await mulligan.aopen(...)`."""
+    job = partial(
+        open_session,
+        workspace,
+        isolation=isolation,
+        image=image,
+        python=python,
+        policy=policy,
+        state=state,
+        progress=progress,
+    )
+    return AsyncSession(await asyncio.to_thread(job))
+
+
+def _user(session: str) -> tuple[int, int]:
+    """The uid and gid of the sandbox's processes: ours, or as root one that no other session has."""
+    if os.geteuid() != 0:
+        return os.getuid(), os.getgid()
+    own = FIRST_UID + int(session[:6], 16) % 1_000_000
+    return own, own
+
+
+def _remove_files(folders: Folders) -> None:
+    """Everything but the ledger, which is the session's history, and the record of its commits."""
+    for folder in (folders.files, folders.store):
+        shutil.rmtree(folder, ignore_errors=True)
+    if not folders.ledger.exists():
+        shutil.rmtree(folders.root, ignore_errors=True)
+
+
+def _commit_record(done: Commit) -> dict[str, object]:
+    applied = [f"{each.did} {each.path.decode('utf-8', 'backslashreplace')}" for each in done.applied[:200]]
+    conflicts = [each.path.decode("utf-8", "backslashreplace") for each in done.conflicts[:200]]
+    return {"applied": applied, "conflicts": conflicts, "count": len(done.applied)}

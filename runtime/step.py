@@ -1,0 +1,62 @@
+"""One action and what became of it."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from mulligan.runtime.changes import FileChange, present
+from mulligan.runtime.checkpoint import Checkpoint
+from mulligan.runtime.outcome import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Python source that somebody proposes to run, who proposed it, and why."""
+
+    source: str
+    proposer: str = "caller"
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What a return to the state after this step would bring back: files "exact", memory "exact", "replayed" (by
+    running actions again) or "none"; `stands` says in words what would not come back, and why."""
+
+    files: str
+    memory: str
+    stands: tuple[str, ...]
+
+    @property
+    def exact(self) -> bool:
+        return self.files == self.memory == "exact" and not self.stands
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Its outcome is there at once; `changes` and `reach` wait for the checkpoint, which is taken while the caller
+    reads the outcome (milliseconds)."""
+
+    id: int
+    action: Action
+    outcome: Outcome
+    settled: Future[Checkpoint | str] = field(repr=False, compare=False)
+
+    @property
+    def duration(self) -> float:
+        """Seconds that the code ran."""
+        return self.outcome.duration
+
+    @property
+    def changes(self) -> tuple[FileChange, ...]:
+        """Files that differ from the state before the step."""
+        checkpoint = self.settled.result()
+        return () if isinstance(checkpoint, str) else present(checkpoint.changes)
+
+    @property
+    def reach(self) -> Reach:
+        checkpoint = self.settled.result()
+        if isinstance(checkpoint, str):
+            return Reach("none", "none", (checkpoint,))
+        return Reach("exact", "exact" if checkpoint.twin else "replayed", checkpoint.stands)

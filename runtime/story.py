@@ -1,0 +1,296 @@
+"""A session's life, told in order on one thread: propose, judge, run, observe, judge, keep or undo, checkpoint.
+
+Nothing here knows of threads, callers or event loops; `session.py` does. The ledger has every proposal before
+the code runs and every outcome after it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from mulligan.policies.decision import Decision, Finding, Verdict
+from mulligan.policies.judge import judge_proposal
+from mulligan.policies.policy import Policy
+from mulligan.runtime.changes import present
+from mulligan.runtime.checkpoint import Checkpoint, Checkpoints, Replay, Restoration
+from mulligan.runtime.collector import Collector
+from mulligan.runtime.errors import NothingToUndo, SessionBroken
+from mulligan.runtime.ledger import Ledger
+from mulligan.runtime.outcome import Completed, Lost, Outcome, Output, Raised, Refused, Reverted, TimedOut
+from mulligan.runtime.quota import DiskQuota
+from mulligan.runtime.step import Action, Step
+from mulligan.runtime.timeline import Timeline
+from mulligan.sandbox.confined import Confined
+from mulligan.sandbox.errors import SandboxError, SandboxLost, SnapshotError
+from mulligan.sandbox.kernel import Execution
+from mulligan.sandbox.messages import Event
+
+Watcher = Callable[[Event], None]
+
+
+@dataclass(slots=True)
+class Ticket:
+    """What a caller holds while its action is played: first the step, then its checkpoint."""
+
+    step: Future[Step] = field(default_factory=Future)
+    settled: Future[Checkpoint | str] = field(default_factory=Future)
+
+
+class Story:
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        checkpoints: Checkpoints,
+        confined: Confined,
+        policy: Policy,
+        quota: DiskQuota,
+        reenter: Callable[[], Confined],
+    ) -> None:
+        self._ledger = ledger
+        self._checkpoints = checkpoints
+        self.confined = confined
+        self._policy = policy
+        self._quota = quota
+        self._reenter = reenter
+        self._read_to = 0
+        self._stray: list[Event] = []
+        self.broken: SessionBroken | None = None
+        self.timeline = Timeline()
+
+    def begin(self) -> None:
+        self.confined.kernel.on_stray = self._stray.append
+        checkpoint = self._checkpoints.begin()
+        self._record("opened", 0, {"isolation": self.confined.report.engine})
+        self._record("checkpointed", 0, _checkpoint_record(checkpoint))
+
+    # -- a step ----------------------------------------------------------------------------------------------
+
+    def play(self, action: Action, timeout: float | None, watch: Watcher, ticket: Ticket) -> None:
+        """One step. The ticket's step is there as soon as the outcome is; the checkpoint follows."""
+        try:
+            self._check_whole()
+            step = self._propose(action)
+            verdict = judge_proposal(self._policy, action.source)
+            if verdict.decision is not Decision.ALLOW:
+                self._reply(ticket, step, action, Refused(verdict=verdict))
+                return self._leave_out(step, ticket)
+            outcome = self._run(action, timeout or self._policy.resources.wall, watch)
+            if _must_go_back(outcome):
+                self._go_back_from(outcome)
+                self._reply(ticket, step, action, outcome)
+                return self._leave_out(step, ticket)
+            self._reply(ticket, step, action, outcome)
+            self._keep(step, ticket)
+        except BaseException as error:
+            for future in (ticket.step, ticket.settled):
+                if not future.done():
+                    future.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+
+    def _propose(self, action: Action) -> int:
+        step = max(self.timeline.nodes) + 1
+        source = action.source.encode("utf-8", "backslashreplace").decode()[: 1 << 20]
+        body = {
+            "source": source,
+            "proposer": action.proposer,
+            "why": action.why,
+            "parent": self.timeline.cursor,
+        }
+        self._record("proposed", step, body)
+        return step
+
+    def _run(self, action: Action, timeout: float, watch: Watcher) -> Outcome:
+        collector = Collector()
+
+        def observe(event: Event) -> None:
+            collector.add(event)
+            watch(event)
+
+        for event in self._stray:
+            observe(event)  # what threads and subprocesses said since the last action
+        self._stray.clear()
+        started = time.monotonic()
+        try:
+            execution = self.confined.kernel.execute(
+                action.source, observe, timeout=timeout, guard=self._quota.exceeded
+            )
+        except SandboxLost:
+            cause = f"the sandbox ended: {self.confined.sandbox.diagnosis()}".rstrip(": ")
+            return Lost(output=collector.output(), cause=cause, duration=time.monotonic() - started)
+        return _outcome(execution, collector, timeout)
+
+    def _go_back_from(self, outcome: Outcome) -> None:
+        """The kernel died with the action, or was killed: back to where the cursor is."""
+        try:
+            self._return_to(self.timeline.cursor)
+        except SessionBroken:
+            pass  # said on the next call; this one has an outcome to give
+
+    def _reply(self, ticket: Ticket, id: int, action: Action, outcome: Outcome) -> None:
+        self._record("settled", id, {"outcome": outcome.record()})
+        ticket.step.set_result(Step(id, action, outcome, ticket.settled))
+
+    def _leave_out(self, step: int, ticket: Ticket) -> None:
+        """The session is where it was before the step."""
+        if self.timeline.cursor == step:
+            self._move(self.timeline.nodes[step].parent or 0, "revert")
+        self._checkpoints.alias(step, self.timeline.cursor)
+        ticket.settled.set_result(self._checkpoints[step])
+
+    def _keep(self, step: int, ticket: Ticket) -> None:
+        try:
+            checkpoint = self._checkpoints.take(step)
+        except SnapshotError as error:
+            self._record("unchecked", step, {"why": error.message})
+            ticket.settled.set_result(f"there is no checkpoint: {error.message}")
+            return
+        except SandboxLost:
+            self._check_whole()
+            ticket.settled.set_result("there is no checkpoint: the sandbox ended")
+            return
+        self._record("checkpointed", step, _checkpoint_record(checkpoint))
+        ticket.settled.set_result(checkpoint)
+        for thinned in self._checkpoints.thin(step):
+            self._record("discarded", thinned, {})
+
+    # -- moving ------------------------------------------------------------------------------------------------
+
+    def undo(self, n: int, to: int | None) -> Restoration:
+        timeline = self.timeline
+        if to is None:
+            target = timeline.undo_target(n)
+        else:
+            target = timeline.node(to).id
+            if target not in timeline.path(timeline.cursor):
+                raise NothingToUndo(
+                    f"step {target} is not behind step {timeline.cursor}",
+                    hint="goto(step) reaches every step",
+                )
+        return self.move(target, "undo")
+
+    def redo(self, n: int) -> Restoration:
+        return self.move(self.timeline.redo_target(n), "redo")
+
+    def goto(self, step: int) -> Restoration:
+        return self.move(self.timeline.node(step).id, "goto")
+
+    def reset(self) -> Restoration:
+        return self.move(0, "reset")
+
+    def move(self, target: int, by: str) -> Restoration:
+        self._check_whole()
+        restoration = self._return_to(target)
+        self._move(target, by)
+        return restoration
+
+    def _move(self, target: int, by: str) -> None:
+        self._record("moved", None, {"cursor": target, "by": by})
+
+    def _return_to(self, target: int) -> Restoration:
+        """To the state after `target`, in a new sandbox if need be."""
+        base = self._nearest_checkpoint(target)
+        self._stray.clear()
+        way = self._way(base)
+        try:
+            return self._checkpoints.restore(base, way, lambda event: None)
+        except SandboxLost:
+            self._revive()
+            return self._checkpoints.restore(base, way, lambda event: None)
+
+    def _nearest_checkpoint(self, target: int) -> int:
+        """The step itself, or its latest forerunner whose files could be captured."""
+        return next(step for step in reversed(self.timeline.path(target)) if step in self._checkpoints)
+
+    def snapshot_of(self, step: int) -> int:
+        """The snapshot of the files after a step. Raises StepUnknown."""
+        return self._checkpoints[self._nearest_checkpoint(self.timeline.node(step).id)].snapshot
+
+    def _way(self, target: int) -> Sequence[Replay]:
+        nodes = [self.timeline.nodes[step] for step in self.timeline.path(target)[1:]]
+        return [
+            Replay(node.id, node.source, node.kind == "completed", max(10.0, node.duration * 3))
+            for node in nodes
+            if node.kind in ("completed", "raised", "timed_out")
+        ]
+
+    # -- a sandbox that ended ----------------------------------------------------------------------------------
+
+    def _check_whole(self) -> None:
+        if self.broken is not None:
+            raise self.broken
+        if not self.confined.kernel.connected():
+            self._revive()
+            self._return_to(self.timeline.cursor)
+
+    def _revive(self) -> None:
+        """Start a new sandbox on the same files. Its memory comes back by running the actions again."""
+        self.confined.close()
+        try:
+            self.confined = self._reenter()
+        except SandboxError as error:
+            self.broken = SessionBroken(
+                f"the sandbox ended and cannot be started again: {error.message}",
+                hint="the files are kept: commit() writes them to your folder; open a new session to go on",
+            )
+            raise self.broken from error
+        self.confined.kernel.on_stray = self._stray.append
+        self._checkpoints.moved_to(self.confined)
+        self._record("reentered", None, {"isolation": self.confined.report.engine})
+
+    def _record(self, kind: str, step: int | None, body: dict[str, Any]) -> None:
+        self._ledger.append(kind, step, body)
+        entries = list(self._ledger.entries(after=self._read_to))
+        self._read_to = entries[-1].id
+        self.timeline = self.timeline.extended(entries)
+
+    def note(self, kind: str, body: dict[str, Any]) -> None:
+        """Record something that is no step: a commit, say."""
+        self._record(kind, None, body)
+
+
+def _outcome(execution: Execution, collector: Collector, timeout: float) -> Outcome:
+    output: Output = collector.output()
+    error, duration = execution.error or collector.error, execution.duration
+    match execution.ended:
+        case "guarded":
+            finding = Finding(
+                decision=Decision.DENY,
+                rule="resources.disk",
+                reason=execution.cause,
+                instead="write less, or remove what is no longer needed first",
+            )
+            return Reverted(output=output, error=error, duration=duration, verdict=Verdict.of((finding,)))
+        case "lost":
+            return Lost(output=output, error=error, duration=duration, cause=execution.cause)
+        case "timeout" | "killed":
+            return TimedOut(
+                output=output,
+                error=error,
+                duration=duration,
+                after=timeout,
+                restored=execution.ended == "killed",
+            )
+    if execution.ok:
+        return Completed(output=output, duration=duration)
+    return Raised(output=output, error=error, duration=duration)
+
+
+def _must_go_back(outcome: Outcome) -> bool:
+    return isinstance(outcome, (Lost, Reverted)) or (isinstance(outcome, TimedOut) and outcome.restored)
+
+
+def _checkpoint_record(checkpoint: Checkpoint) -> dict[str, Any]:
+    changes = present(checkpoint.changes)
+    return {
+        "snapshot": checkpoint.snapshot,
+        "twin": checkpoint.twin,
+        "changes": {"count": len(changes), "paths": [str(change) for change in changes[:200]]},
+        "reach": list(checkpoint.stands[:100]),
+        "duration": checkpoint.duration,
+    }

@@ -1,0 +1,115 @@
+"""A kernel in a running, tested sandbox: engine, door, self-test and connection put together."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from mulligan.sandbox import guest, selftest
+from mulligan.sandbox.door import Door
+from mulligan.sandbox.errors import DoorClosed, SandboxError
+from mulligan.sandbox.isolation import (
+    GUEST,
+    RUN,
+    WRITABLE,
+    Enforcement,
+    Engine,
+    Isolation,
+    Mount,
+    Report,
+    Sandbox,
+)
+from mulligan.sandbox.kernel import Kernel
+
+#: seconds that a sandbox may take to start; a cold engine on a busy machine takes a few
+START = 60.0
+
+
+@dataclass(slots=True)
+class Confined:
+    """A context manager; `close` ends the sandbox with everything in it, and may be called more than once."""
+
+    sandbox: Sandbox
+    kernel: Kernel
+    report: Report
+    _resources: ExitStack
+
+    def close(self) -> None:
+        self._resources.close()
+
+    def __enter__(self) -> Confined:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def prepare_files(files: Path, uid: int, gid: int) -> None:
+    """Make the folders that the sandbox may write, owned by the sandbox's user."""
+    for name in WRITABLE:
+        folder = files / name
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.geteuid() == 0:
+            os.chown(folder, uid, gid)
+
+
+def enter(engine: Engine, isolation: Isolation, files: Path) -> Confined:
+    """Start a sandbox around `files`, have it test itself, and connect to its kernel.
+
+    `isolation` is completed here with the mounts that every session has. Raises SandboxError: NoIsolation,
+    ImageMissing, ImageUnusable, SelfTestFailed, DoorClosed.
+    """
+    with ExitStack() as stack:
+        door = stack.enter_context(Door.build())
+        sandbox = engine.start(replace(isolation, mounts=isolation.mounts + _mounts(files, door.folder)))
+        stack.callback(sandbox.stop)
+        key = secrets.token_bytes(32).hex().encode()
+        try:
+            door.admit(_orders(sandbox.report, isolation, key), START, sandbox.running)
+            kernel = Kernel(door, key)
+            stack.callback(kernel.close)
+            probes = _mapping(door.hear(START).get("probes"))
+            kernel.wait_ready(START)
+            door.hear(START)
+            kernel.checkpoint(ROOT)
+            probes = {**probes, **door.hear(START)}
+        except DoorClosed as error:
+            raise DoorClosed(error.message, hint=sandbox.diagnosis() or error.hint) from error
+        report = replace(sandbox.report, probes=selftest.check(probes))
+        return Confined(sandbox, kernel, report, stack.pop_all())
+
+
+#: the twin of the fresh kernel, before any action
+ROOT = "root"
+
+
+def _mounts(files: Path, run: Path) -> tuple[Mount, ...]:
+    code = Path(guest.__file__).resolve().parent
+    writable = tuple(
+        Mount(source=files / name, target=target, writable=True) for name, target in WRITABLE.items()
+    )
+    return (Mount(source=code, target=GUEST), Mount(source=run, target=RUN), *writable)
+
+
+def _orders(report: Report, isolation: Isolation, key: bytes) -> dict[str, Any]:
+    """What the supervisor is told. It bounds by itself what the engine leaves to it."""
+    limits = isolation.limits
+    bounds = {"fsize": limits.file_size, "nofile": limits.open_files, "core": 0}
+    supervised = report.bounds["memory"].enforcement is not Enforcement.KERNEL
+    if supervised:
+        bounds |= {"data": limits.memory, "nproc": limits.pids}
+    return {"key": key.decode(), "limits": bounds, "supervised_memory": limits.memory if supervised else 0}
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise SandboxError("the sandbox did not report its self-test")
+    return value

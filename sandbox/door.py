@@ -1,0 +1,135 @@
+"""The host's end of the door: binds the session's sockets and hands them to the supervisor.
+
+`/run/mulligan` is mounted read-only in the sandbox. The host binds the five Jupyter sockets there and one
+more, the door; the supervisor knocks once, gets its orders and the listening descriptors (SCM_RIGHTS), and
+keeps the connection for as long as it lives. So the session's key is never on a disk that the sandbox sees,
+hostile code cannot unlink or replace a socket, and when either side dies the other learns it at once
+(docs/decisions/0002).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from mulligan.sandbox.errors import DoorClosed, ImageUnusable
+
+CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
+#: sun_path holds 108 bytes, and the longest of our names has eight
+_LONGEST_FOLDER = 95
+
+
+class Door:
+    """A short-lived folder of sockets. A context manager; `close` may be called more than once."""
+
+    def __init__(self, folder: Path, listener: socket.socket, channels: list[socket.socket]) -> None:
+        self.folder = folder
+        self._listener = listener
+        self._channels = channels
+        self._guest: socket.socket | None = None
+
+    @classmethod
+    def build(cls) -> Door:
+        """Make the folder and bind its sockets. Only the door itself may be opened by another user than ours."""
+        folder = Path(tempfile.mkdtemp(prefix="mulligan-", dir=_place()))
+        folder.chmod(0o711)
+        channels = [_bind(folder / name, 0o600) for name in CHANNELS]
+        return cls(folder, _bind(folder / "door.sock", 0o666, kind=socket.SOCK_SEQPACKET), channels)
+
+    def admit(self, orders: Mapping[str, Any], timeout: float, alive: Callable[[], bool]) -> None:
+        """Wait for the supervisor and hand everything over; the door then stays shut for anyone else.
+
+        Raises DoorClosed when nobody knocks within `timeout` seconds, or the sandbox ends first.
+        """
+        deadline = time.monotonic() + timeout
+        while not select.select([self._listener], [], [], 0.05)[0]:
+            if time.monotonic() > deadline:
+                raise DoorClosed(f"the sandbox did not start within {timeout:g} s")
+            if not alive():
+                raise DoorClosed("the sandbox ended before it had started")
+        self._guest, _ = self._listener.accept()
+        self._listener.close()
+        (self.folder / "door.sock").unlink()
+        descriptors = [channel.fileno() for channel in self._channels]
+        socket.send_fds(self._guest, [json.dumps(dict(orders)).encode()], descriptors)
+        for channel in self._channels:
+            channel.close()
+
+    def hear(self, timeout: float) -> Mapping[str, Any]:
+        """The supervisor's next report. Raises DoorClosed when it hangs up, or says nothing for `timeout` seconds;
+        ImageUnusable when it reports that the kernel cannot run."""
+        if self._guest is None or not select.select([self._guest], [], [], timeout)[0]:
+            raise DoorClosed(f"the supervisor said nothing for {timeout:g} s")
+        try:
+            data = self._guest.recv(64 * 1024)
+            told = json.loads(data) if data else None
+        except (OSError, ValueError, RecursionError) as error:
+            raise DoorClosed("the supervisor spoke nonsense") from error
+        if not isinstance(told, dict):
+            raise DoorClosed("the supervisor hung up")
+        if "error" in told:
+            raise ImageUnusable(
+                f"{told['error']}: {_last_line(str(told.get('detail', '')))}",
+                hint="the sandbox's Python needs ipykernel: python -m pip install ipykernel",
+            )
+        return told
+
+    def fileno(self) -> int:
+        """Readable when the supervisor is gone."""
+        return -1 if self._guest is None else self._guest.fileno()
+
+    def hung_up(self) -> bool:
+        if self._guest is None:
+            return True
+        try:
+            return self._guest.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    def close(self) -> None:
+        for each in (self._listener, self._guest, *self._channels):
+            if each is not None:
+                each.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self) -> Door:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _place() -> str:
+    """Where a socket's path is short enough, and other users cannot look."""
+    for candidate in (os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir()):
+        if candidate and len(candidate) < _LONGEST_FOLDER - 20 and os.access(candidate, os.W_OK | os.X_OK):
+            return candidate
+    return "/tmp"
+
+
+def _bind(path: Path, mode: int, kind: int = socket.SOCK_STREAM) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, kind)
+    listener.bind(str(path))
+    path.chmod(mode)
+    listener.listen(16)
+    return listener
+
+
+def _last_line(text: str) -> str:
+    lines = [
+        line for line in "".join(c if c.isprintable() else " " for c in text.replace("\n", "\0")).split("  ")
+    ]
+    return lines[-1][-500:].strip() if lines else ""

@@ -1,0 +1,63 @@
+"""How the supervisor comes into the world: through the door for its orders, then it shuts itself in."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import resource
+import socket
+from typing import Any
+
+from . import probes, seccomp
+
+DOOR = "/run/mulligan/door.sock"
+PR_SET_DUMPABLE = 4
+PR_SET_CHILD_SUBREAPER = 36
+
+
+class Config:
+    """What the host told us through the door."""
+
+    def __init__(self, told: dict[str, Any]) -> None:
+        self.key = str(told["key"]).encode()
+        self.limits: dict[str, int] = told["limits"]
+        #: bytes that all processes together may hold where no cgroup bounds them; 0: one does
+        self.memory = int(told["supervised_memory"])
+        self.next_look = 0.0
+        self.probe = True
+        self.probes: dict[str, str] = {}
+
+
+def admit() -> tuple[socket.socket, Config, list[int]]:
+    """Knock at the host's door: the connection (it stays open: whoever holds its other end holds this session),
+    the orders, and the listening ends of shell, iopub, stdin, control and heartbeat."""
+    door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    door.connect(DOOR)
+    orders, fds, _, _ = socket.recv_fds(door, 64 * 1024, 5)
+    if len(fds) != 5:
+        raise SystemExit(f"the door gave {len(fds)} sockets instead of 5")
+    return door, Config(json.loads(orders)), list(fds)
+
+
+def report(door: socket.socket, what: dict[str, Any]) -> None:
+    try:
+        door.send(json.dumps(what).encode())
+    except OSError:
+        os._exit(0)
+
+
+def confine(config: Config) -> None:
+    """Limits, no debugging of this process, the syscall filter; then try whether it all holds."""
+    for name, value in config.limits.items():
+        kind = getattr(resource, f"RLIMIT_{name.upper()}")
+        hard = resource.getrlimit(kind)[1]
+        bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(kind, (bound, bound))
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    os.umask(0o022)
+    os.chdir("/workspace")
+    seccomp.install()
+    config.probes = probes.run()

@@ -1,0 +1,104 @@
+"""The processes of the sandbox, as the kernel tells of them: no process is asked about itself.
+
+A process is named by (pid, start time), since a pid may be used again.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterable
+
+Identity = tuple[int, int]
+
+
+def identity(pid: int) -> Identity | None:
+    """(pid, start time in clock ticks since boot), or None when it is gone or only a zombie."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            fields = stat.read().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] in (b"Z", b"X") else (pid, int(fields[19]))
+
+
+def everyone(but: Iterable[int] = ()) -> list[Identity]:
+    """Every living process of this pid namespace except this one and `but`."""
+    without = {os.getpid(), *but}
+    pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
+    return [found for pid in pids if pid not in without and (found := identity(pid)) is not None]
+
+
+def end(keep: set[Identity], but: Iterable[int], patience: float = 5.0) -> list[Identity]:
+    """Kill every process that is neither in `keep` nor in `but`; those that outlive `patience` seconds.
+
+    All are stopped before any is killed, again and again until a look finds no new one: otherwise a process
+    that forks faster than we walk would get away.
+    """
+    but, deadline = set(but), time.monotonic() + patience
+    stopped: set[Identity] = set()
+    while True:
+        rest = [found for found in everyone(but) if found not in keep]
+        if not rest:
+            return []
+        fresh = [found for found in rest if found not in stopped]
+        for found in fresh:
+            _signal(found[0], signal.SIGSTOP)
+            stopped.add(found)
+        if fresh:
+            continue
+        for found in rest:
+            _signal(found[0], signal.SIGKILL)
+        if time.monotonic() > deadline:
+            return [found for found in everyone(but) if found not in keep]
+        time.sleep(0.0005)
+
+
+def reap() -> dict[int, int]:
+    """Collect what has died: pid -> wait status."""
+    dead: dict[int, int] = {}
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return dead
+        if pid == 0:
+            return dead
+        dead[pid] = status
+
+
+def signal_all(identities: Iterable[Identity], number: signal.Signals) -> None:
+    for pid, start in identities:
+        if identity(pid) == (pid, start):
+            _signal(pid, number)
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
+def name(pid: int) -> str:
+    """What it calls itself, bounded; chosen by the process, so only for showing."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as line:
+            words = line.read(200).replace(b"\0", b" ").strip()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        words = b""
+    return f"{pid} {words.decode(errors='replace')}".strip()
+
+
+def resident(pid: int) -> int:
+    """Anonymous and shared-memory bytes that a process holds in memory; 0 when it is gone."""
+    total = 0
+    try:
+        with open(f"/proc/{pid}/status", "rb") as status:
+            for line in status:
+                if line.startswith((b"RssAnon:", b"RssShmem:")):
+                    total += int(line.split()[1]) * 1024
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        pass
+    return total

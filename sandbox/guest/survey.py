@@ -1,0 +1,68 @@
+"""What of a worker a fork cannot carry, as the kernel tells it.
+
+The supervisor looks from outside, before it asks the worker to fork: the worker runs hostile code and could
+leave out what it likes.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+#: libraries whose thread pools start again by themselves in a forked child (OpenBLAS by its fork handlers, the
+#: OpenMP runtimes because the worker pauses them)
+_POOLS = ("openblas", "libgomp", "libomp", "libiomp", "libmkl")
+_MOST = 50
+_NO_FILE = ("/dev/zero", "/memfd:", "/SYSV")
+
+
+def survey(pid: int) -> dict[str, Any]:
+    """Threads, sockets, pipes, devices and shared anonymous memory of a process, bounded."""
+    try:
+        maps = _read(f"/proc/{pid}/maps")
+        found = _descriptors(pid)
+        found["threads"] = max(0, len(os.listdir(f"/proc/{pid}/task")) - 1)
+    except OSError as error:
+        return {"unseen": f"the worker does not let itself be looked at ({error.strerror})"}
+    found["pools"] = any(pool in maps for pool in _POOLS)
+    found["shared_memory"] = _shared(maps)[:_MOST]
+    return found
+
+
+def _descriptors(pid: int) -> dict[str, Any]:
+    kinds: dict[str, int] = {"sockets": 0, "pipes": 0, "epolls": 0, "devices": 0}
+    deleted = []
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            target = os.readlink(f"/proc/{pid}/fd/{name}")
+        except OSError:
+            continue
+        if target.startswith("socket:"):
+            kinds["sockets"] += 1
+        elif target.startswith("pipe:"):
+            kinds["pipes"] += 1
+        elif "eventpoll" in target:
+            kinds["epolls"] += 1
+        elif target.startswith("/dev/nvidia"):
+            kinds["devices"] += 1
+        elif target.endswith(" (deleted)"):
+            deleted.append(target[:300])
+    return {**kinds, "deleted": deleted[:_MOST]}
+
+
+def _shared(maps: str) -> list[str]:
+    """Shared writable mappings that no file of the session stands behind."""
+    found = set()
+    for line in maps.splitlines():
+        fields = line.split(" ", 5)
+        if len(fields) < 5 or fields[1][1:4:2] != "ws":
+            continue
+        path = fields[5].strip() if len(fields) > 5 else ""
+        if not path.startswith("/") or path.endswith("(deleted)") or path.startswith(_NO_FILE):
+            found.add(path or "anonymous")
+    return sorted(found)
+
+
+def _read(path: str) -> str:
+    with open(path, errors="replace") as file:
+        return file.read()

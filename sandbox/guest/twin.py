@@ -1,0 +1,157 @@
+"""Forking the worker, sleeping as its twin, and waking.
+
+A twin must wake up exactly as it was, though hostile code runs beside it under the same uid for as long as it
+sleeps. So before the fork returns in the parent it is undumpable (no ptrace, no /proc/PID/mem), it blocks every
+signal (a handler that user code installed must not run in it), and on waking it throws away the signals that
+were sent to it meanwhile. That it is alive is learned from the kernel (a pidfd), not from its word.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import random
+import signal
+import socket
+import sys
+import threading
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from . import channel, descriptors
+
+if TYPE_CHECKING:
+    from .worker import Worker
+
+_libc = ctypes.CDLL(None, use_errno=True)
+PR_SET_DUMPABLE = 4
+PR_SET_NAME = 15
+OMP_PAUSE_HARD = 2
+#: the out-of-memory killer takes the active worker before its twins, and those before the supervisor
+ACTIVE_SCORE, TWIN_SCORE = 800, 300
+
+
+def fork(worker: Worker, name: bytes, sock: socket.socket) -> bool:
+    """Leave a twin behind on `sock`. False in the parent at once; True in the child, when it has been woken."""
+    pause_openmp()
+    files = descriptors.capture()
+    dice = random.getstate()  # the random module reseeds itself in a forked child
+    wakeup = signal.set_wakeup_fd(-1)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    _libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # forking with threads: they are listed in the reach
+        pid = os.fork()
+    if pid == 0:
+        _sleep(worker, name, sock, files, dice)
+        _discard_signals()
+    else:
+        sock.close()
+    _libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
+    signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    return pid == 0
+
+
+def _sleep(
+    worker: Worker, name: bytes, sock: socket.socket, files: list[descriptors.OpenFile], dice: Any
+) -> None:
+    """Block until woken. Each time it wakes it first leaves a twin of itself, so that one can come back again."""
+    _libc.prctl(PR_SET_NAME, b"mulligan-twin", 0, 0, 0)
+    _score(TWIN_SCORE)
+    while True:
+        random.setstate(dice)
+        channel.Writer(sock).send(channel.FROZEN, [name])
+        successor = _await_wake(channel.Reader(sock))
+        if os.fork() != 0:
+            successor.close()
+            break
+        sock.close()
+        sock = successor
+    _score(ACTIVE_SCORE)
+    _libc.prctl(PR_SET_NAME, b"mulligan-worker", 0, 0, 0)
+    worker.become(sock)
+    lost = descriptors.reopen(files) + descriptors.stale_maps()
+    worker.send(channel.WAKE, [name, json.dumps(lost[:200]).encode()])
+
+
+def _await_wake(reader: channel.Reader) -> socket.socket:
+    while True:
+        try:
+            message = reader.receive(wait=True)
+        except (EOFError, channel.Garbled):
+            os._exit(0)
+        if message is not None and message.kind == channel.WAKE and message.fds:
+            return socket.socket(fileno=message.fds[0])
+
+
+def _discard_signals() -> None:
+    """Drop what was sent to the sleeping twin: an ignored signal is discarded where it is pending."""
+    for number in signal.sigpending():
+        if number in (signal.SIGKILL, signal.SIGSTOP):
+            continue
+        handler = signal.getsignal(number)
+        signal.signal(number, signal.SIG_IGN)
+        if handler is not None:
+            signal.signal(number, handler)
+
+
+def _score(score: int) -> None:
+    """Best effort: raising one's own score is always allowed, an odd kernel may still refuse to lower it again."""
+    try:
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write(str(score))
+    except OSError:
+        pass
+
+
+_openmp: tuple[int, list[Any]] = (-1, [])
+
+
+def pause_openmp() -> None:
+    """End the thread pools of every loaded OpenMP runtime.
+
+    Their threads do not cross the fork, and the next parallel region of a woken twin would wait for them for
+    ever. `omp_pause_resource_all(omp_pause_hard)` (OpenMP 5.0, 3.2.44) makes the runtime start them afresh.
+    Libraries are looked for again only when modules were imported since.
+    """
+    global _openmp
+    if _openmp[0] != len(sys.modules):
+        _openmp = (len(sys.modules), [ctypes.CDLL(path) for path in _openmp_libraries()])
+    for library in _openmp[1]:
+        library.omp_pause_resource_all(OMP_PAUSE_HARD)
+
+
+def _openmp_libraries() -> list[str]:
+    found = set()
+    with open("/proc/self/maps", errors="surrogateescape") as maps:
+        for line in maps:
+            path = line.rstrip("\n").split(" ", 5)[-1].strip()
+            if any(name in path.rpartition("/")[2] for name in ("libgomp", "libomp", "libiomp")):
+                found.add(path)
+    return sorted(found)
+
+
+def confession() -> dict[str, Any]:
+    """What the worker says of itself that the kernel does not know: names of threads. Hints for people; what is
+    counted as out of reach, the supervisor counts itself."""
+    main = threading.main_thread()
+    names = [thread.name for thread in threading.enumerate() if thread is not main]
+    return {"threads": [str(name)[:100] for name in names[:50]]}
+
+
+def memory_probe(pid: int) -> str:
+    """Self-test: try to read a twin's memory. "held" when it is refused."""
+    try:
+        with open(f"/proc/{pid}/mem", "rb"):
+            return "failed: opened a twin's memory"
+    except PermissionError:
+        pass
+    except OSError as error:
+        return f"failed: {error}"
+    if _libc.ptrace(16, pid, 0, 0) == 0:  # PTRACE_ATTACH
+        return "failed: attached to a twin"
+    return "held"

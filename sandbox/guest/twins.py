@@ -1,0 +1,191 @@
+"""The supervisor's record of the twins: which there are, which are expected, which have died.
+
+A twin's pid is not taken from the worker: its first word comes with credentials that the kernel fills in
+(SCM_CREDENTIALS), and its life is followed by a pidfd.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from . import channel
+from .processes import Identity, name
+from .signing import Request
+
+
+class Twin:
+    def __init__(self, pid: int, sock: socket.socket, bystanders: list[Identity]) -> None:
+        self.pid = pid
+        self.pidfd = os.pidfd_open(pid)
+        self.sock = sock
+        #: the processes of user code that were there when it fell asleep; a restore spares them
+        self.bystanders = bystanders
+
+    def alive(self) -> bool:
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        return not poll.poll(0)
+
+    def close(self) -> None:
+        os.close(self.pidfd)
+
+
+class Pending:
+    """A checkpoint that was asked for: it is there when its twin has spoken and the worker goes on."""
+
+    def __init__(
+        self,
+        name: str,
+        request: Request,
+        sock: socket.socket,
+        bystanders: list[Identity],
+        seen: dict[str, Any],
+    ) -> None:
+        self.name, self.request, self.sock = name, request, sock
+        self.bystanders, self.seen = bystanders, seen
+        self.reader = channel.Reader(sock, credentials=True)
+        self.pid = 0
+        self.confession: bytes | None = None
+        self.since = time.monotonic()
+
+    def report(self) -> dict[str, Any]:
+        """For the reply: what was seen from outside, and the worker's own words, marked as such."""
+        try:
+            said = json.loads(self.confession or b"{}")
+        except (ValueError, RecursionError):
+            said = {}
+        children = [name(pid) for pid, _ in self.bystanders]
+        return {
+            "seconds": time.monotonic() - self.since,
+            "seen": {**self.seen, "children": children[:50]},
+            "said": said if isinstance(said, dict) else {},
+        }
+
+
+class Twins:
+    def __init__(self) -> None:
+        self._twins: dict[str, Twin] = {}
+        self._pending: dict[str, Pending] = {}
+        #: the successor of a twin that was woken has yet to speak
+        self._heirs: dict[str, tuple[socket.socket, channel.Reader, list[Identity]]] = {}
+
+    def knows(self, name: str) -> bool:
+        return name in self._twins or name in self._pending or name in self._heirs
+
+    def get(self, name: str) -> Twin | None:
+        if name in self._heirs:
+            self.hear(wait=True)
+        return self._twins.get(name)
+
+    def pids(self) -> set[int]:
+        """Every process that must be spared when the others are killed."""
+        self.hear(wait=bool(self._heirs))
+        return {twin.pid for twin in self._twins.values()}
+
+    def living(self) -> Iterator[tuple[str, int]]:
+        return ((name, twin.pid) for name, twin in self._twins.items() if twin.alive())
+
+    def dead(self) -> list[str]:
+        """Names of twins that were killed; they are forgotten with this call."""
+        dead = [name for name, twin in self._twins.items() if not twin.alive()]
+        self.discard(dead)
+        return dead
+
+    def expect(self, pending: Pending) -> None:
+        self._pending[pending.name] = pending
+
+    def said(self, name: bytes, confession: bytes) -> None:
+        pending = self._pending.get(name.decode("utf-8", "replace"))
+        if pending is not None:
+            pending.confession = confession
+
+    def listening(self) -> list[socket.socket]:
+        silent = [pending.sock for pending in self._pending.values() if not pending.pid]
+        return silent + [sock for sock, _, _ in self._heirs.values()]
+
+    def hear(self, *, wait: bool = False) -> bool:
+        """Take in first words. Whether any came. `wait` is bounded: an heir speaks in milliseconds or never."""
+        came = False
+        for pending in list(self._pending.values()):
+            pid = _first_word(pending.reader)
+            if pid:
+                pending.pid, came = pid, True
+        for name, (sock, reader, bystanders) in list(self._heirs.items()):
+            pid = _first_word(reader, sock if wait else None)
+            if pid:
+                del self._heirs[name]
+                self._add(name, pid, sock, bystanders)
+                came = True
+            elif wait:
+                del self._heirs[name]
+                sock.close()
+        return came
+
+    def settle(self, worker: int) -> Iterator[tuple[Pending, Twin | None]]:
+        """The checkpoints that are complete; with None when what spoke cannot be a twin."""
+        for name, pending in list(self._pending.items()):
+            if not pending.pid or pending.confession is None:
+                continue
+            del self._pending[name]
+            known = {worker, os.getpid(), *(twin.pid for twin in self._twins.values())}
+            if pending.pid in known:
+                pending.sock.close()
+                yield pending, None
+            else:
+                yield pending, self._add(name, pending.pid, pending.sock, pending.bystanders)
+
+    def _add(self, name: str, pid: int, sock: socket.socket, bystanders: list[Identity]) -> Twin | None:
+        try:
+            self._twins[name] = Twin(pid, sock, bystanders)
+        except ProcessLookupError:
+            sock.close()
+            return None
+        return self._twins[name]
+
+    def succeed(self, twin: Twin, sock: socket.socket) -> None:
+        """A twin wakes and leaves another in its place, which will speak on `sock`."""
+        name = next(name for name, known in self._twins.items() if known is twin)
+        del self._twins[name]
+        twin.close()
+        self._heirs[name] = (sock, channel.Reader(sock, credentials=True), twin.bystanders)
+
+    def forget_pending(self) -> list[Pending]:
+        """Give up what was expected: the worker is dead, or about to be."""
+        pending, self._pending = list(self._pending.values()), {}
+        for each in pending:
+            each.sock.close()
+        return pending
+
+    def discard(self, names: list[str]) -> None:
+        for name in names:
+            twin = self._twins.pop(name, None)
+            if twin is None:
+                continue
+            try:
+                signal.pidfd_send_signal(twin.pidfd, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            twin.sock.close()
+            twin.close()
+
+
+def _first_word(reader: channel.Reader, wait_on: socket.socket | None = None) -> int:
+    """The pid of the process that said FROZEN, as the kernel tells it; 0 when nothing came."""
+    if wait_on is not None:
+        select.select([wait_on], [], [], 2.0)
+    try:
+        message = reader.receive()
+    except (EOFError, channel.Garbled):
+        return 0
+    if message is None or message.kind != channel.FROZEN:
+        return 0
+    for fd in message.fds:
+        os.close(fd)
+    return message.pid

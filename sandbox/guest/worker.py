@@ -1,0 +1,253 @@
+"""The kernel process: ipykernel's own kernel without its threads and its ZMQ sockets, so that it can be forked.
+
+A fork copies one thread and shares every socket. So the ipykernel object here talks through duck-typed
+channels to the supervisor (`channel.py`), which owns the five Jupyter sockets. At a checkpoint this process
+forks: the parent goes on, the child is the *twin*, and waits in a read until it is woken (`twin.py`).
+
+The fork happens between two runs of the event loop and not inside one, because asyncio remembers the pid of a
+running loop. The loop polls with poll(2), which has no kernel object that parent and child would share.
+"""
+
+from __future__ import annotations
+
+if __name__ == "__main__" and not __package__:
+    import sys
+
+    sys.path.insert(0, __file__.rpartition("/")[0].rpartition("/")[0])
+    __package__ = "mulligan_guest"
+    __import__(__package__)
+
+import asyncio
+import json
+import logging
+import os
+import selectors
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from . import channel, twin
+from .streams import Stream
+
+
+class Frames:
+    """Looks to ipykernel like a ZMQ socket or stream of one channel; what is sent goes to the supervisor."""
+
+    def __init__(self, worker: Worker, kind: int) -> None:
+        self._worker, self._kind = worker, kind
+
+    def send_multipart(self, frames: list[bytes], *_: Any, **__: Any) -> None:
+        self._worker.send(self._kind, frames)
+
+    def flush(self, *_: Any) -> None: ...
+
+    def on_recv(self, *_: Any, **__: Any) -> None: ...
+
+
+class MainThread:
+    """Stands for ipykernel 7's shell channel thread where it is only asked which thread runs cells."""
+
+    def __init__(self) -> None:
+        import threading
+
+        self.parent_thread = threading.main_thread()
+
+    def __bool__(self) -> bool:
+        return False
+
+
+class Worker:
+    """Serves requests one after the other until the supervisor hangs up."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._adopt(sock)
+        self._loop = asyncio.SelectorEventLoop(selectors.PollSelector())
+        self._inbox: list[channel.Message] = []
+        self._arrived = asyncio.Event()
+        self._between: Callable[[], None] | None = None
+        self.kernel: Any = None
+
+    def _adopt(self, sock: socket.socket) -> None:
+        self.sock, self._pid = sock, os.getpid()
+        sock.set_inheritable(False)
+        self._reader, self.writer = channel.Reader(sock), channel.Writer(sock)
+
+    def send(self, kind: int, parts: list[bytes]) -> None:
+        if os.getpid() == self._pid:  # a child that user code forked has no voice here
+            self.writer.send(kind, parts)
+
+    # -- life ---------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self.stdout, self.stderr = Stream("stdout", 1, self.writer), Stream("stderr", 2, self.writer)
+        self.kernel = make_kernel(self)
+        sys.stdout, sys.stderr = self.stdout, self.stderr
+        sys.__stdout__, sys.__stderr__ = sys.stdout, sys.stderr
+        self._loop.add_reader(self.sock, self._receive)
+        self._loop.call_soon(self._attach_loop)
+        serving = self._loop.create_task(self._serve())
+        self._between = self._say_ready
+        while True:
+            try:
+                self._loop.run_forever()
+            except KeyboardInterrupt:
+                pass
+            if serving.done():
+                serving = self._loop.create_task(self._serve())
+            self.kernel.shell.exit_now = False
+            between, self._between = self._between, None
+            if between is not None:
+                between()
+
+    def _attach_loop(self) -> None:
+        from tornado.ioloop import IOLoop
+
+        self.kernel.io_loop = IOLoop.current()
+        self._loop.stop()
+
+    def _say_ready(self) -> None:
+        self.send(channel.READY, [json.dumps(self.kernel.kernel_info).encode()])
+
+    def _receive(self) -> None:
+        try:
+            while (message := self._reader.receive()) is not None:
+                self._inbox.append(message)
+        except EOFError:
+            os._exit(0)
+        if self._inbox:
+            self._arrived.set()
+
+    async def _serve(self) -> None:
+        while True:
+            while self._inbox:
+                await self._handle(self._inbox.pop(0))
+                if os.getpid() != self._pid:
+                    os._exit(0)  # user code forked, and its child came back to here
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    async def _handle(self, message: channel.Message) -> None:
+        if message.kind == channel.SHELL:
+            await self.dispatch(message.parts)
+        elif message.kind == channel.CHECKPOINT:
+            self._between = lambda: self._checkpoint(message.parts[0], message.fds[0])
+            self._loop.stop()
+            await asyncio.sleep(0)  # the loop stops here, and is run again after the fork
+            await self.warm()
+        elif message.kind == channel.PROBE:
+            self.send(channel.PROBE, [twin.memory_probe(int(message.parts[0])).encode()])
+
+    async def dispatch(self, frames: list[bytes]) -> None:
+        import zmq
+
+        await self.kernel.dispatch_shell([zmq.Frame(frame) for frame in frames])
+
+    async def warm(self) -> None:
+        """Run nothing, silently: the first execution after a fork pays the page faults of copy-on-write, and
+        here they are paid while nobody waits."""
+        await self.kernel.do_execute("None", True, store_history=False)
+
+    # -- checkpoint -----------------------------------------------------------------------------------------
+
+    def _checkpoint(self, name: bytes, fd: int) -> None:
+        woken = twin.fork(self, name, socket.socket(fileno=fd))
+        if not woken:
+            self.send(channel.CHECKPOINT, [name, json.dumps(twin.confession()).encode()])
+
+    def become(self, sock: socket.socket) -> None:
+        """In a twin that wakes: serve on its own socket from now on."""
+        self._loop.remove_reader(self.sock)
+        self.sock.close()
+        self._adopt(sock)
+        self._inbox.clear()
+        self.stdout.adopt(self.writer)
+        self.stderr.adopt(self.writer)
+        asyncio.set_event_loop(self._loop)
+        self._loop.add_reader(sock, self._receive)
+
+    # -- stdin ----------------------------------------------------------------------------------------------
+
+    def ask(self, frames: list[bytes]) -> list[bytes]:
+        """Send an input request and wait for its reply; what else arrives meanwhile is kept for later."""
+        self._inbox = [message for message in self._inbox if message.kind != channel.STDIN]
+        self.send(channel.STDIN, frames)
+        while True:
+            try:
+                message = self._reader.receive(wait=True)
+            except EOFError:
+                os._exit(0)
+            if message is not None and message.kind == channel.STDIN:
+                return message.parts
+            if message is not None:
+                self._inbox.append(message)
+
+
+def make_kernel(worker: Worker) -> Any:
+    """ipykernel's IPythonKernel on our channels. Imported here: this takes most of the start-up time."""
+    from ipykernel.ipkernel import IPythonKernel
+    from jupyter_client.session import Session
+    from traitlets import Any as AnyTrait
+    from traitlets.config import Config
+
+    class Kernel(IPythonKernel):  # type: ignore[misc]
+        shell_stream = AnyTrait()
+        shell_channel_thread = AnyTrait()
+        _supports_kernel_subshells = False
+
+        def pre_handler_hook(self) -> None:
+            self.saved_sigint_handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        def post_handler_hook(self) -> None:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+        def _input_request(self, prompt: str, ident: Any, parent: Any, password: bool = False) -> str:
+            capture = Capture()
+            content = {"prompt": str(prompt), "password": password}
+            self.session.send(capture, "input_request", content, parent, ident=ident)
+            _, frames = self.session.feed_identities(worker.ask(capture.frames))
+            value = str(self.session.deserialize(frames)["content"].get("value", ""))
+            if value == "\x04":
+                raise EOFError
+            return value
+
+    # Unsigned: the key stays with the supervisor, which signs what leaves (docs/decisions/0004).
+    session = Session(key=b"")
+    session.check_pid = False
+    config = Config()
+    config.HistoryManager.enabled = False  # its writer is a thread
+    config.InteractiveShell.colors = "NoColor"
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return Kernel(
+        session=session,
+        iopub_socket=Frames(worker, channel.IOPUB),
+        shell_stream=Frames(worker, channel.SHELL),
+        shell_channel_thread=MainThread(),
+        stdin_socket=Frames(worker, channel.STDIN),
+        user_ns={},
+        log=logging.getLogger("mulligan.worker"),
+        config=config,
+    )
+
+
+class Capture:
+    """Takes the frames that a Session would send."""
+
+    def __init__(self) -> None:
+        self.frames: list[bytes] = []
+
+    def send_multipart(self, frames: list[bytes], *_: Any, **__: Any) -> None:
+        self.frames = [bytes(frame) for frame in frames]
+
+
+def main(fd: int) -> None:
+    sys.path.pop(0)  # the guest's own folder
+    sys.path.insert(0, "")
+    sys.argv = [""]
+    Worker(socket.socket(fileno=fd)).run()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

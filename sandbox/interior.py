@@ -1,0 +1,52 @@
+"""What every sandbox finds inside, whichever engine made it: a command, an environment, a user's name.
+
+And the way back out for text: `printable`, for what a first process printed before it failed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from mulligan.sandbox.isolation import GUEST, HOME, Isolation
+
+HOSTNAME = "mulligan"
+SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
+TAIL = 4000
+
+#: a control sequence, an operating system command, a device or privacy string, or any other escape
+_ESCAPE = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|.)",
+    re.DOTALL,
+)
+
+
+def command(python: str) -> list[str]:
+    """Isolated mode: neither variables nor the folder it starts in can slip a module under the supervisor."""
+    return [python, "-I", "-B", f"{GUEST}/supervisor.py"]
+
+
+def environment(isolation: Isolation, path: str, image: Mapping[str, str] | None = None) -> dict[str, str]:
+    """All variables, none of them the host's; MULLIGAN_ENVIRONMENT names them, for the self-test's comparison."""
+    own = {"HOME": HOME, "PATH": path, "LANG": "C.UTF-8", **isolation.environment}
+    names = sorted({*own, *(image or {}), "PWD", "HOSTNAME"})
+    return {**own, "MULLIGAN_ENVIRONMENT": ",".join(names)}
+
+
+def accounts(isolation: Isolation) -> dict[str, str]:
+    """/etc/passwd and /etc/group: the session's user by the name `user`, root and nobody as everywhere."""
+    uid, gid = isolation.uid, isolation.gid
+    return {
+        "/etc/passwd": f"root:x:0:0:root:/root:/bin/false\nuser:x:{uid}:{gid}:user:{HOME}:/bin/sh\n"
+        "nobody:x:65534:65534:nobody:/nonexistent:/bin/false\n",
+        "/etc/group": f"root:x:0:\nuser:x:{gid}:\nnogroup:x:65534:\n",
+    }
+
+
+def printable(raw: bytes, limit: int = TAIL) -> str:
+    """The last `limit` characters, without escape codes or any other character that acts on a terminal."""
+    text = _ESCAPE.sub("", raw[-4 * limit :].decode("utf-8", "replace"))
+    shown = "".join(
+        char if char.isprintable() or char in "\n\t" else "?" for char in text.replace("\r\n", "\n")
+    )
+    return shown.strip()[-limit:]

@@ -1,0 +1,437 @@
+"""The host's side of the kernel: the one module that speaks jupyter_client.
+
+One thread uses a `Kernel`, that of its session; `interrupt` alone may be called from any. Every wait here has
+an end: the reply, a deadline, the supervisor's word that the worker died, or the door that closes.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import zmq
+from jupyter_client.session import DELIM, Session
+
+from mulligan.sandbox import messages
+from mulligan.sandbox.door import Door
+from mulligan.sandbox.errors import SandboxError, SandboxLost
+from mulligan.sandbox.messages import Envelope, Event
+
+#: how long the code of a step that ran out of time has to obey an interrupt, in seconds
+GRACE = 2.0
+#: a request that the supervisor answers by itself
+PATIENCE = 30.0
+#: seconds between two looks of an execution's guard
+LOOK = 0.2
+
+Ended = Literal["done", "timeout", "killed", "guarded", "lost"]
+
+
+class WorkerLost(SandboxError):
+    """The worker died while something was asked of it."""
+
+
+class TwinLost(SandboxError, LookupError):
+    """The twin that was to be woken is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """One attempt to run code. `ended`: done (it answered), timeout (it answered after an interrupt at its
+    deadline), killed (it did not, and was killed), guarded (`cause` says what it did, and it was killed), lost (its
+    process died; `cause` says how).
+    `duration` in seconds."""
+
+    ended: Ended
+    ok: bool
+    error: messages.Error | None
+    duration: float
+    cause: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """A checkpoint of memory. `stands` are the things that waking its twin would not bring back, in words;
+    `dead` the names of earlier twins that were found killed; `duration` in seconds."""
+
+    name: str
+    stands: tuple[str, ...]
+    dead: tuple[str, ...]
+    duration: float
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """`left`: processes that could not be killed. `kept`: those that were there at the checkpoint, now stopped."""
+
+    left: tuple[str, ...]
+    kept: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """`resident`: bytes of anonymous and shared memory of all processes but twins; `twins`: the same a twin."""
+
+    resident: int
+    processes: int
+    twins: Mapping[str, int]
+    dead: tuple[str, ...]
+
+
+class Kernel:
+    """A connection to the supervisor behind an open door."""
+
+    def __init__(self, door: Door, key: bytes) -> None:
+        self._door = door
+        self._session = Session(key=key, username="mulligan")
+        self._context = zmq.Context()
+        self._alarm = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._shell = self._connect(zmq.DEALER, door.folder / "shell")
+        self._control = self._connect(zmq.DEALER, door.folder / "control")
+        self._iopub = self._connect(zmq.SUB, door.folder / "iopub")
+        self._poller = zmq.Poller()
+        for watched in (self._shell, self._control, self._iopub, self._alarm, door.fileno()):
+            self._poller.register(watched, zmq.POLLIN)
+        #: called with output that no request of ours is waiting for: threads and subprocesses between actions
+        self.on_stray: Callable[[Event], None] = lambda event: None
+        self._lost: str | None = None
+
+    def _connect(self, kind: int, path: Path) -> zmq.Socket[bytes]:
+        sock: zmq.Socket[bytes] = self._context.socket(kind)
+        sock.linger = 0
+        if kind == zmq.SUB:
+            sock.setsockopt(zmq.SUBSCRIBE, b"")
+        sock.connect(f"ipc://{path}")
+        return sock
+
+    def close(self) -> None:
+        self._context.destroy(linger=0)
+        if self._alarm >= 0:
+            os.close(self._alarm)
+            self._alarm = -1
+
+    def interrupt(self) -> None:
+        """Ask the running execution to stop as if by Ctrl-C. From any thread; without effect when none runs."""
+        if self._alarm >= 0:
+            os.eventfd_write(self._alarm, 1)
+
+    def connected(self) -> bool:
+        """Whether the supervisor is there."""
+        return not self._door.hung_up()
+
+    def wait_ready(self, timeout: float = PATIENCE) -> None:
+        """Until our subscription to the output channel has arrived: what is printed before that would be lost."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            if self._iopub.poll(50):
+                message = self._receive(self._iopub)
+                if message is not None and message.kind == "iopub_welcome":
+                    return
+            self._check_door()
+        raise SandboxLost(f"the kernel's output channel did not open within {timeout:g} s")
+
+    # -- running code ------------------------------------------------------------------------------------------
+
+    def execute(
+        self,
+        code: str,
+        on_event: Callable[[Event], None],
+        *,
+        timeout: float | None = None,
+        guard: Callable[[], str | None] = lambda: None,
+        silent: bool = False,
+    ) -> Execution:
+        """Run code and give each output to `on_event` in order, until its reply and its last output are in.
+
+        At `timeout` seconds it is interrupted, and killed when it does not obey within `GRACE`. `guard` is asked
+        every `LOOK` seconds whether it must end at once, and why. Raises SandboxLost when the whole sandbox goes.
+        """
+        self._silence_alarm()
+        started = time.monotonic()
+        run = _Run(
+            request=self._send(
+                self._shell,
+                "execute_request",
+                {
+                    "code": code,
+                    "silent": silent,
+                    "store_history": not silent,
+                    "user_expressions": {},
+                    "allow_stdin": False,
+                    "stop_on_error": True,
+                },
+            ),
+            deadline=None if timeout is None else started + timeout,
+            guard=guard,
+        )
+        while not run.complete:
+            if not self._pump(run, on_event):
+                break
+        return run.execution(time.monotonic() - started)
+
+    def _pump(self, run: _Run, on_event: Callable[[Event], None]) -> bool:
+        """Take in what has come; False when nothing more will."""
+        ready = dict(self._poller.poll(run.wait()))
+        if self._iopub in ready:
+            self._drain_iopub(run, on_event)
+        if self._shell in ready:
+            self._take_reply(run)
+        if self._control in ready:
+            self._take_notices()
+        if self._alarm in ready:
+            self._silence_alarm()
+            self._send(self._control, "interrupt_request", {})
+        if self._lost is not None:
+            run.cause, self._lost = self._lost, None
+            run.ended = "lost"
+            self._drain_iopub(run, on_event)
+            return False
+        if self._door.fileno() in ready:
+            self._check_door()
+        return self._keep_time(run, on_event)
+
+    def _keep_time(self, run: _Run, on_event: Callable[[Event], None]) -> bool:
+        if run.complete:
+            return True
+        if run.guarded():
+            run.ended = "guarded"
+            self.halt()
+            self._drain_iopub(run, on_event)
+            return False
+        if run.deadline is None or time.monotonic() < run.deadline:
+            return True
+        if run.ended == "done":
+            run.ended = "timeout"
+            run.deadline = time.monotonic() + GRACE
+            self._send(self._control, "interrupt_request", {})
+            return True
+        run.ended = "killed"
+        self.halt()
+        self._drain_iopub(run, on_event)
+        return False
+
+    def _take_reply(self, run: _Run) -> None:
+        reply = self._receive(self._shell)
+        if reply is None or reply.parent != run.request:
+            return
+        run.replied = True
+        run.ok = reply.content.get("status") == "ok"
+        if not run.ok:
+            run.error = messages.error(reply.content)
+
+    def _drain_iopub(self, run: _Run | None, on_event: Callable[[Event], None]) -> None:
+        while True:
+            message = self._receive(self._iopub, zmq.NOBLOCK)
+            if message is None:
+                if not self._iopub.poll(0):
+                    return
+                continue
+            if run is not None and message.parent == run.request:
+                if message.kind == "status" and message.content.get("execution_state") == "idle":
+                    run.idle = True
+            if (event := messages.event(message)) is not None:
+                mine = run is not None and message.parent == run.request
+                (on_event if mine else self.on_stray)(event)
+
+    # -- requests to the supervisor ------------------------------------------------------------------------------
+
+    def checkpoint(self, name: str, meanwhile: Callable[[], None] = lambda: None) -> Fork:
+        """Fork a twin; `meanwhile` runs here while the worker forks there. Raises WorkerLost."""
+        reply = self._ask("checkpoint_request", {"id": name}, meanwhile)
+        seen, said = _mapping(reply.get("seen")), _mapping(reply.get("said"))
+        return Fork(name, _out_of_reach(seen, said), messages.strings(reply.get("dead")), _seconds(reply))
+
+    def halt(self, keep: str | None = None) -> Halt:
+        """Kill the worker and every process that was not there at checkpoint `keep`; stop those that were."""
+        reply = self._ask("halt_request", {"id": keep or ""})
+        self._lost = None
+        return Halt(messages.strings(reply.get("left")), messages.strings(reply.get("kept")))
+
+    def restore(self, name: str | None) -> tuple[str, ...]:
+        """Wake a twin; without a name, start a fresh worker. What did not come back, in words. Raises TwinLost."""
+        reply = self._ask("restore_request", {"id": name or ""})
+        self._lost = None
+        return messages.strings(reply.get("stands"))
+
+    def discard(self, names: list[str]) -> None:
+        self._ask("discard_request", {"ids": names})
+
+    def usage(self) -> Usage:
+        reply = self._ask("usage_request", {})
+        twins = {str(name): messages.number(size) for name, size in _mapping(reply.get("twins")).items()}
+        return Usage(
+            messages.number(reply.get("resident")),
+            messages.number(reply.get("processes")),
+            twins,
+            messages.strings(reply.get("dead")),
+        )
+
+    def _ask(
+        self, kind: str, content: Mapping[str, Any], meanwhile: Callable[[], None] = lambda: None
+    ) -> Mapping[str, Any]:
+        request = self._send(self._control, kind, content)
+        meanwhile()
+        deadline = time.monotonic() + PATIENCE
+        while (left := deadline - time.monotonic()) > 0:
+            ready = dict(self._poller.poll(left * 1000))
+            if self._iopub in ready:
+                self._drain_iopub(None, self.on_stray)  # unread output would hold the worker up
+            if self._alarm in ready:
+                self._silence_alarm()
+            if self._control in ready and (reply := self._take_notices(request)) is not None:
+                return _accept(reply.content)
+            if self._door.fileno() in ready:
+                self._check_door()
+            if self._shell in ready:
+                self._receive(self._shell)
+        raise WorkerLost(
+            f"the sandbox did not answer a {kind.removesuffix('_request')} within {PATIENCE:g} s"
+        )
+
+    def _take_notices(self, request: str = "") -> Envelope | None:
+        """Read the control channel; the answer to `request` if it has come."""
+        while self._control.poll(0):
+            message = self._receive(self._control)
+            if message is None:
+                continue
+            if message.kind == "worker_lost":
+                self._lost = _how_it_died(message.content)
+            elif request and message.parent == request:
+                return message
+        return None
+
+    # -- the wire --------------------------------------------------------------------------------------------------
+
+    def _send(self, sock: zmq.Socket[bytes], kind: str, content: Mapping[str, Any]) -> str:
+        message = self._session.msg(kind, content=dict(content))
+        sock.send_multipart(self._session.serialize(message))
+        return str(message["header"]["msg_id"])
+
+    def _receive(self, sock: zmq.Socket[bytes], flags: int = 0) -> Envelope | None:
+        """The next message that the supervisor signed. Output cannot be replayed to us: the sockets are ours."""
+        try:
+            frames = sock.recv_multipart(flags)
+        except zmq.Again:
+            return None
+        try:
+            at = frames.index(DELIM)
+            signature, header, parent, metadata, content = frames[at + 1 : at + 6]
+        except ValueError:
+            return None
+        if not _equal(signature, self._session.sign([header, parent, metadata, content])):
+            return None
+        return messages.envelope(header, parent, content)
+
+    def _silence_alarm(self) -> None:
+        try:
+            os.eventfd_read(self._alarm)
+        except BlockingIOError:
+            pass
+
+    def _check_door(self) -> None:
+        if self._door.hung_up():
+            raise SandboxLost("the sandbox ended")
+
+
+@dataclass(slots=True)
+class _Run:
+    """An execution under way."""
+
+    request: str
+    deadline: float | None
+    guard: Callable[[], str | None]
+    next_look: float = field(default_factory=lambda: time.monotonic() + LOOK)
+    replied: bool = False
+    idle: bool = False
+    ok: bool = False
+    ended: Ended = "done"
+    error: messages.Error | None = None
+    cause: str = ""
+
+    @property
+    def complete(self) -> bool:
+        return self.replied and self.idle
+
+    def wait(self) -> float:
+        """Milliseconds until something is due."""
+        due = self.next_look if self.deadline is None else min(self.next_look, self.deadline)
+        return max(0.0, due - time.monotonic()) * 1000
+
+    def guarded(self) -> bool:
+        if time.monotonic() < self.next_look:
+            return False
+        self.next_look = time.monotonic() + LOOK
+        self.cause = self.guard() or ""
+        return bool(self.cause)
+
+    def execution(self, duration: float) -> Execution:
+        return Execution(self.ended, self.ok, self.error, duration, self.cause)
+
+
+def _accept(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    if content.get("status") == "ok":
+        return content
+    error = messages.error(content)
+    if error.name == "TwinLost":
+        raise TwinLost(error.value)
+    raise WorkerLost(error.value)
+
+
+def _how_it_died(content: Mapping[str, Any]) -> str:
+    number = messages.number(content.get("signal"))
+    if number:
+        try:
+            return f"killed by {signal.Signals(number).name}"
+        except ValueError:
+            return f"killed by signal {number}"
+    return f"exited with code {messages.number(content.get('code'))}"
+
+
+def _out_of_reach(seen: Mapping[str, Any], said: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the supervisor saw, in words. Names come from the worker and are only decoration."""
+    if "unseen" in seen:
+        return (str(seen["unseen"]),)
+    stands = []
+    named = messages.strings(said.get("threads"))
+    threads = messages.number(seen.get("threads"))
+    if named or (threads and not seen.get("pools")):
+        names = f": {', '.join(named)}" if named else ""
+        stands.append(
+            f"{max(len(named), 0 if seen.get('pools') else threads)} thread(s) do not come back{names}"
+        )
+    stands += [f"process {child} goes on as it is" for child in messages.strings(seen.get("children"))]
+    for what, words in _NAMES.items():
+        if count := messages.number(seen.get(what)):
+            stands.append(f"{count} {words}")
+    stands += [
+        f"{path}: deleted while open; its contents are not kept"
+        for path in messages.strings(seen.get("deleted"))
+    ]
+    stands += [f"shared memory ({path})" for path in messages.strings(seen.get("shared_memory"))]
+    return tuple(stands)
+
+
+_NAMES = {
+    "sockets": "socket(s): the other end keeps what was sent",
+    "devices": "device(s): what they hold (a GPU's memory, say) is not kept",
+    "epolls": "epoll object(s), shared with later states",
+}
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _seconds(reply: Mapping[str, Any]) -> float:
+    value = reply.get("seconds")
+    return float(value) if isinstance(value, (int, float)) else 0.0
+
+
+def _equal(a: bytes, b: bytes) -> bool:
+    return hmac.compare_digest(a, b)

@@ -1,0 +1,139 @@
+"""Bytes from the guest become objects here and nowhere else: JSON to frozen values, checked, bounded.
+
+The supervisor signs everything that leaves the sandbox, but what it signs was written by hostile code: any
+field may be missing, of another type, nested a million deep. What cannot be read is dropped, with a count.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Json = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Text on `name`, "stdout" or "stderr"."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Display:
+    """A MIME bundle: `data` maps a media type to text, or to base64 text for binary types. `update` says that it
+    replaces what was shown under `display_id`."""
+
+    data: Mapping[str, Json]
+    metadata: Mapping[str, Json] = field(default_factory=dict)
+    display_id: str | None = None
+    update: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The value of an action's last expression, as a MIME bundle."""
+
+    data: Mapping[str, Json]
+    metadata: Mapping[str, Json] = field(default_factory=dict)
+    execution_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Error:
+    """An exception that left the action: class name, message, traceback lines."""
+
+    name: str
+    value: str
+    traceback: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Clear:
+    wait: bool = False
+
+
+Event = Stream | Display | Result | Error | Clear
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """One message: what kind, which request it answers, what it says."""
+
+    kind: str
+    parent: str
+    content: Mapping[str, Json]
+
+
+def envelope(header: bytes, parent: bytes, content: bytes) -> Envelope | None:
+    """Read the JSON frames of a Jupyter message whose signature was checked; None when they make no sense."""
+    try:
+        head, above, body = json.loads(header), json.loads(parent), json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    if not (isinstance(head, dict) and isinstance(above, dict) and isinstance(body, dict)):
+        return None
+    return Envelope(_text(head.get("msg_type")), _text(above.get("msg_id")), body)
+
+
+def event(message: Envelope) -> Event | None:
+    """The output event in a message of the iopub channel; None when it is none."""
+    content = message.content
+    match message.kind:
+        case "stream":
+            return Stream(
+                "stderr" if content.get("name") == "stderr" else "stdout", _text(content.get("text"))
+            )
+        case "display_data" | "update_display_data":
+            transient = _object(content.get("transient"))
+            shown = transient.get("display_id")
+            return Display(
+                _object(content.get("data")),
+                _object(content.get("metadata")),
+                shown if isinstance(shown, str) else None,
+                message.kind == "update_display_data",
+            )
+        case "execute_result":
+            count = content.get("execution_count")
+            return Result(
+                _object(content.get("data")),
+                _object(content.get("metadata")),
+                count if isinstance(count, int) else 0,
+            )
+        case "error":
+            return error(content)
+        case "clear_output":
+            return Clear(bool(content.get("wait")))
+    return None
+
+
+def error(content: Mapping[str, Json]) -> Error:
+    """The error in an `error` message or in an execute_reply."""
+    trace = content.get("traceback")
+    lines = tuple(_text(line) for line in trace) if isinstance(trace, list) else ()
+    return Error(_text(content.get("ename")), _text(content.get("evalue")), lines)
+
+
+def strings(value: Json, most: int = 100) -> tuple[str, ...]:
+    """A list of strings from the guest, bounded; anything else in it is left out."""
+    if not isinstance(value, list):
+        return ()
+    return tuple(item[:1000] for item in value[:most] if isinstance(item, str))
+
+
+def number(value: Json) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
+
+
+def _text(value: Json) -> str:
+    """A string that can be encoded: lone surrogates, which JSON may carry, become U+FFFD."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""
+
+
+def _object(value: Json) -> Mapping[str, Json]:
+    return (
+        {key: item for key, item in value.items() if isinstance(key, str)} if isinstance(value, dict) else {}
+    )

@@ -1,0 +1,6 @@
+"""A content store with exact snapshots and restores of one directory tree."""
+
+from mulligan.sandbox.snapshots.entry import Change, Entry, FilesRestored, Kind, Snapshot, Unrestored
+from mulligan.sandbox.snapshots.store import SnapshotStore
+
+__all__ = ["Change", "Entry", "FilesRestored", "Kind", "Snapshot", "SnapshotStore", "Unrestored"]

@@ -1,0 +1,228 @@
+"""Contents at rest. Small ones of a snapshot share one pack, streamed to disk as they come; a large one is a
+file.
+
+Durable order, for a snapshot must never name a content that a power cut can take away: everything is written
+under a temporary name, fdatasync, rename, fsync of the folder; only then does the index commit. A pack or a
+large file that no index names is the remains of a step that was cut short, and is removed when the store is
+opened.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from mulligan.sandbox.errors import StoreDamaged
+from mulligan.sandbox.snapshots import content
+from mulligan.sandbox.snapshots.index import Index, Place
+
+#: Contents up to this many bytes go in the pack.
+SMALL = 1 << 20
+_PARTIAL = ".partial"
+_HINT = "The store's disk or somebody changed it: verify() names all that is damaged. Other contents are unharmed."
+
+
+class Blobs:
+    def __init__(self, folder: Path, index: Index) -> None:
+        self._packs = folder / "packs"
+        self._large = folder / "large"
+        self._index = index
+        self._pack: BinaryIO | None = None
+        self._number = 0
+        self._offset = 0
+        self._reading: tuple[int, int] | None = None
+        self.pending: dict[bytes, Place] = {}
+
+    @classmethod
+    def open(cls, folder: Path, index: Index) -> Blobs:
+        blobs = cls(folder, index)
+        for place in (blobs._packs, blobs._large):
+            place.mkdir(mode=0o700, exist_ok=True)
+        blobs._sweep()
+        return blobs
+
+    def close(self) -> None:
+        self.abandon()
+        self._stop_reading()
+
+    def begin(self, number: int) -> None:
+        """Start the pack of one snapshot; nothing is made until there is a content to keep."""
+        self.abandon()
+        self._number = number
+
+    def add_small(self, data: bytes) -> bytes:
+        """Keep a content of at most SMALL bytes; its key."""
+        key = content.small_key(data)
+        if not self._has(key):
+            if self._pack is None:
+                self._pack = open(self._partial_pack(), "wb", buffering=SMALL)  # noqa: SIM115 - closed by seal or abandon
+            self._pack.write(data)
+            self.pending[key] = Place(self._number, self._offset, len(data))
+            self._offset += len(data)
+        return key
+
+    def add_large(self, fd: int, *, likely_here: bool) -> tuple[bytes, int]:
+        """Keep the content of an open file; its key and length. `likely_here` spares the copy if it is kept
+        already.
+        """
+        if likely_here:
+            key, size = content.large_key(fd)
+            if self._has(key):
+                return key, size
+        partial = self._large / f"new{_PARTIAL}"
+        with _opened(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC) as copied:
+            key, size = content.large_key(copied) if content.clone(fd, copied) else content.copy(fd, copied)
+            os.fdatasync(copied)
+        if self._has(key):
+            partial.unlink()
+        else:
+            partial.rename(self._large / key.hex())
+            self.pending[key] = Place(0, 0, size)
+        return key, size
+
+    def seal(self) -> None:
+        """Make all that was added durable. The caller commits the index next, then calls `begin` for another."""
+        if self._pack is not None:
+            self._pack.flush()
+            os.fdatasync(self._pack.fileno())
+            self._pack.close()
+            self._pack = None
+            self._partial_pack().rename(self._pack_path(self._number))
+            _sync(self._packs)
+        if any(place.pack == 0 for place in self.pending.values()):
+            _sync(self._large)
+
+    def done(self) -> None:
+        """The index has committed: what was pending is kept."""
+        self.pending = {}
+        self._offset = 0
+
+    def abandon(self) -> None:
+        """Forget what was added since `begin` and give its room back."""
+        if self._pack is not None:
+            with suppress(OSError):  # closing flushes, and the disk may be full
+                self._pack.close()
+            self._pack = None
+        for key, place in self.pending.items():
+            if (
+                self._index.place(key) is None
+            ):  # else the commit was done, though its caller did not hear of it
+                (self._pack_path(place.pack) if place.pack else self._large / key.hex()).unlink(
+                    missing_ok=True
+                )
+        self._partial_pack().unlink(missing_ok=True)
+        (self._large / f"new{_PARTIAL}").unlink(missing_ok=True)
+        self.done()
+
+    def read(self, key: bytes, limit: int | None = None) -> bytes:
+        """A content, or its first `limit` bytes; all of it is verified first. Raises StoreDamaged."""
+        place = self._place(key)
+        if place.pack:
+            return self._packed(key, place)[:limit]
+        with self._verified(key) as fd:
+            return content.read(fd, place.length if limit is None else min(limit, place.length))
+
+    def pour(self, key: bytes, target: int) -> None:
+        """Make the content of an open file this one, in place. Raises StoreDamaged before anything is
+        written.
+
+        It is overwritten and then cut, so that it is never shorter than both what it was and what it becomes:
+        a process that has it mapped meets no end too early.
+        """
+        place = self._place(key)
+        if place.pack:
+            content.write(target, self._packed(key, place))
+            os.ftruncate(target, place.length)
+            return
+        with self._verified(key) as fd:
+            if not content.clone(fd, target):
+                content.copy(fd, target)
+
+    def faults(self) -> Iterator[str]:
+        """Reads every blob again; the names of those that are not what was stored."""
+        for key, place in self._index.blobs():
+            try:
+                self._packed(key, place) if place.pack else self._verify_large(key)
+            except StoreDamaged as error:
+                yield error.message
+
+    def _has(self, key: bytes) -> bool:
+        return key in self.pending or self._index.place(key) is not None
+
+    def _place(self, key: bytes) -> Place:
+        place = self.pending.get(key) or self._index.place(key)
+        if place is None:
+            raise StoreDamaged(f"content {key.hex()} is not in the index", hint=_HINT)
+        return place
+
+    def _packed(self, key: bytes, place: Place) -> bytes:
+        name = f"{self._pack_path(place.pack).name} at {place.offset}"
+        try:
+            data = os.pread(self._pack_fd(place.pack), place.length, place.offset)
+        except OSError as error:
+            raise StoreDamaged(f"{name}: {error.strerror}", hint=_HINT) from error
+        if content.small_key(data) != key:
+            raise StoreDamaged(f"{name}: not what was stored", hint=_HINT)
+        return data
+
+    def _pack_fd(self, number: int) -> int:
+        if self._reading is None or self._reading[0] != number:
+            self._stop_reading()
+            self._reading = number, os.open(self._pack_path(number), os.O_RDONLY | os.O_CLOEXEC)
+        return self._reading[1]
+
+    def _stop_reading(self) -> None:
+        if self._reading is not None:
+            os.close(self._reading[1])
+            self._reading = None
+
+    @contextmanager
+    def _verified(self, key: bytes) -> Iterator[int]:
+        path = self._large / key.hex()
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise StoreDamaged(f"{path.name}: {error.strerror}", hint=_HINT) from error
+        try:
+            if content.large_key(fd)[0] != key:
+                raise StoreDamaged(f"{path.name}: not what was stored", hint=_HINT)
+            yield fd
+        finally:
+            os.close(fd)
+
+    def _verify_large(self, key: bytes) -> None:
+        with self._verified(key):
+            pass
+
+    def _sweep(self) -> None:
+        """Remove the remains of steps that were cut short."""
+        newest = self._index.next_id() - 1
+        for pack in self._packs.iterdir():
+            if pack.suffix == _PARTIAL or int(pack.name.removeprefix("pack-")) > newest:
+                pack.unlink()
+        for large in self._large.iterdir():
+            if large.suffix == _PARTIAL or self._index.place(bytes.fromhex(large.name)) is None:
+                large.unlink()
+
+    def _pack_path(self, number: int) -> Path:
+        return self._packs / f"pack-{number:08d}"
+
+    def _partial_pack(self) -> Path:
+        return self._packs / f"pack-{self._number:08d}{_PARTIAL}"
+
+
+@contextmanager
+def _opened(path: Path, flags: int) -> Iterator[int]:
+    fd = os.open(path, flags | os.O_CLOEXEC, 0o600)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _sync(folder: Path) -> None:
+    with _opened(folder, os.O_RDONLY | os.O_DIRECTORY) as fd:
+        os.fsync(fd)

@@ -1,0 +1,140 @@
+"""What a snapshot says about one path, and the values that the store hands out."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+
+class Kind(StrEnum):
+    FILE = "file"
+    FOLDER = "folder"
+    SYMLINK = "symlink"
+    FIFO = "fifo"
+    SOCKET = "socket"
+    DEVICE = "device"
+
+
+_KINDS = {
+    stat.S_IFREG: Kind.FILE,
+    stat.S_IFDIR: Kind.FOLDER,
+    stat.S_IFLNK: Kind.SYMLINK,
+    stat.S_IFIFO: Kind.FIFO,
+    stat.S_IFSOCK: Kind.SOCKET,
+}
+
+
+def kind_of(st_mode: int) -> Kind:
+    return _KINDS.get(stat.S_IFMT(st_mode), Kind.DEVICE)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One path at one moment; two are equal when nothing that a snapshot keeps differs.
+
+    `mode` is the permission bits, setuid, setgid and sticky included. `size` is in bytes, and 0 for all but
+    files. `data` is a file's blob key or a symlink's target. `links` names every path of the tree that shares
+    the inode, sorted, this one included; it is empty when there is no other.
+    """
+
+    kind: Kind
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    mtime_ns: int
+    data: bytes | None = None
+    xattrs: tuple[tuple[bytes, bytes], ...] = ()
+    links: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """`path` is relative to the root, without a leading slash; the root itself is `b""`."""
+
+    path: bytes
+    before: Entry | None
+    after: Entry | None
+
+    @property
+    def action(self) -> Literal["added", "removed", "changed"]:
+        if self.before is None:
+            return "added"
+        return "removed" if self.after is None else "changed"
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """`changes` turn `parent` into this one, sorted by path; `parent` is None for the first of a store."""
+
+    id: int
+    parent: int | None
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unrestored:
+    path: bytes
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class FilesRestored:
+    """What a restore did: `changed` was put back and checked, `stands` could not be."""
+
+    snapshot: int
+    changed: tuple[Change, ...]
+    stands: tuple[Unrestored, ...]
+
+
+def compose(earlier: Iterable[Change], later: Iterable[Change]) -> dict[bytes, Change]:
+    """One difference instead of two in a row; paths that end as they began drop out."""
+    whole = {change.path: change for change in earlier}
+    for change in later:
+        first = whole.get(change.path, change)
+        whole[change.path] = Change(change.path, first.before, change.after)
+    return {path: change for path, change in whole.items() if change.before != change.after}
+
+
+def inverse(changes: Iterable[Change]) -> list[Change]:
+    return [Change(change.path, change.after, change.before) for change in changes]
+
+
+def encode(entry: Entry | None) -> str | None:
+    """An entry as JSON text for the index; bytes are in hexadecimal."""
+    if entry is None:
+        return None
+    return json.dumps(
+        [
+            entry.kind,
+            entry.mode,
+            entry.uid,
+            entry.gid,
+            entry.size,
+            entry.mtime_ns,
+            None if entry.data is None else entry.data.hex(),
+            [(name.hex(), value.hex()) for name, value in entry.xattrs],
+            [path.hex() for path in entry.links],
+        ]
+    )
+
+
+def decode(text: str | None) -> Entry | None:
+    if text is None:
+        return None
+    kind, mode, uid, gid, size, mtime_ns, data, xattrs, links = json.loads(text)
+    return Entry(
+        Kind(kind),
+        mode,
+        uid,
+        gid,
+        size,
+        mtime_ns,
+        None if data is None else bytes.fromhex(data),
+        tuple((bytes.fromhex(name), bytes.fromhex(value)) for name, value in xattrs),
+        tuple(bytes.fromhex(path) for path in links),
+    )

@@ -1,0 +1,101 @@
+"""The tree as the head snapshot has it, in memory, with the key by which a change of each path is noticed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from mulligan.sandbox.snapshots.entry import Change, Entry, Kind
+
+#: A `ctime_ns` that no file has: the next scan reads the path again.
+DIRTY = -1
+
+#: Where the root's own entry is kept. No folder has this path, for paths begin without a slash.
+_ABOVE = b"/"
+
+
+class Known(NamedTuple):
+    """`(ino, ctime_ns)` is the change key: nothing unprivileged can change a file and keep its ctime."""
+
+    ino: int
+    ctime_ns: int
+    nlink: int
+    entry: Entry
+
+
+def split(path: bytes) -> tuple[bytes, bytes]:
+    """The folder that holds a path, and its name in there. The root is not in any folder of the tree."""
+    parent, _, name = path.rpartition(b"/")
+    return (parent, name) if path else (_ABOVE, b"")
+
+
+class Manifest:
+    """`folders` maps each folder to its entries by name; `hard` maps an inode to its names, when it has
+    several.
+    """
+
+    def __init__(self) -> None:
+        self.folders: dict[bytes, dict[bytes, Known]] = {_ABOVE: {}, b"": {}}
+        self.hard: dict[int, set[bytes]] = {}
+
+    @classmethod
+    def of(cls, entries: Mapping[bytes, Entry]) -> Manifest:
+        """A manifest of which nothing is trusted to be still true: every path is read again by the next scan."""
+        manifest = cls()
+        for path in sorted(entries):
+            manifest.put(path, Known(0, DIRTY, 1, entries[path]))
+        return manifest
+
+    def get(self, path: bytes) -> Known | None:
+        parent, name = split(path)
+        return self.folders.get(parent, {}).get(name)
+
+    def put(self, path: bytes, known: Known) -> None:
+        parent, name = split(path)
+        self._unlink(path)
+        self.folders.setdefault(parent, {})[name] = known
+        if known.entry.kind is Kind.FOLDER:
+            self.folders.setdefault(path, {})
+        elif known.nlink > 1:
+            self.hard.setdefault(known.ino, set()).add(path)
+
+    def soil(self, path: bytes) -> None:
+        """Have the next scan read this path again."""
+        if known := self.get(path):
+            self.put(path, known._replace(ctime_ns=DIRTY))
+
+    def remove(self, path: bytes) -> None:
+        parent, name = split(path)
+        self._unlink(path)
+        self.folders.get(parent, {}).pop(name, None)
+        if path:
+            self.folders.pop(path, None)
+
+    def below(self, folder: bytes) -> Iterator[bytes]:
+        """Every path under a folder, parents first. The manifest may be changed once the iterator is used up."""
+        for name, known in self.folders.get(folder, {}).items():
+            path = folder + b"/" + name if folder else name
+            yield path
+            if known.entry.kind is Kind.FOLDER:
+                yield from self.below(path)
+
+    def apply(self, changes: Iterable[Change]) -> None:
+        """Become what the changes lead to. How the disk looks there now is not known, so those paths are
+        dirty.
+        """
+        ordered = sorted(changes, key=lambda change: change.path)
+        for change in reversed(ordered):
+            if change.after is None or change.after.kind is not Kind.FOLDER:
+                self.remove(change.path)
+        for change in ordered:
+            if change.after is not None:
+                self.put(change.path, Known(0, DIRTY, 1, change.after))
+
+    def _unlink(self, path: bytes) -> None:
+        known = self.get(path)
+        if known is None or known.nlink < 2:
+            return
+        names = self.hard.get(known.ino, set())
+        names.discard(path)
+        if not names:
+            self.hard.pop(known.ino, None)

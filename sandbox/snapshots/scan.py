@@ -1,0 +1,218 @@
+"""Finding what changed: one pass over the tree against the manifest, keeping the contents that are new.
+
+The change key is (inode, ctime): whoever may write a file cannot set its ctime. A ctime is only as fine as
+the kernel's clock tick, so a file changed within 10 ms of the scan, or while it was read, is marked dirty,
+and the next scan reads it again whatever its key says. Not seen by any key: stores through a shared memory
+map onto a page that is dirty already. Whoever knows of such maps soils their paths in the manifest.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from dataclasses import replace
+from typing import Protocol
+
+from mulligan.sandbox.snapshots.blobs import SMALL, Blobs
+from mulligan.sandbox.snapshots.content import read
+from mulligan.sandbox.snapshots.entry import Change, Entry, Kind, kind_of
+from mulligan.sandbox.snapshots.folders import Folders, handle, open_file, read_xattrs
+from mulligan.sandbox.snapshots.manifest import DIRTY, Known, Manifest
+
+#: The coarsest tick of the clock that file times are taken from.
+_TICK_NS = 10_000_000
+
+#: What an open says when the path is not what it was a moment ago.
+_MOVED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.EINVAL, errno.ENXIO}
+
+
+class Detector(Protocol):
+    """Says where a scan need not look."""
+
+    def may_differ(self, folder: bytes) -> bool:
+        """Whether anything in this folder, or at any depth under it, may have changed since the last scan."""
+        ...
+
+
+class EveryFolder:
+    """Looks everywhere: right on every filesystem, at the cost of one stat an entry."""
+
+    def may_differ(self, folder: bytes) -> bool:
+        return True
+
+
+class Scan:
+    """One pass. Changes the manifest as it goes: when `run` raises, the manifest must be built anew.
+
+    `now_ns` is the time when the pass begins, by the clock of the file times.
+    """
+
+    def __init__(self, folders: Folders, manifest: Manifest, blobs: Blobs, now_ns: int) -> None:
+        self._folders = folders
+        self._manifest = manifest
+        self._blobs = blobs
+        self._settled_ns = now_ns - _TICK_NS
+        self._before: dict[bytes, Entry | None] = {}
+        self._inodes: set[int] = set()
+
+    def run(self, detector: Detector) -> tuple[Change, ...]:
+        """What differs from the manifest, sorted by path. Raises OSError when something cannot be read or
+        kept.
+        """
+        self._root()
+        todo = [b""]
+        while todo:
+            inner = self._visit(todo.pop())
+            todo.extend(folder for folder in inner if detector.may_differ(folder))
+        self._regroup()
+        self._folders.relock()
+        return tuple(self._changes())
+
+    def _changes(self) -> list[Change]:
+        found = []
+        for path, before in sorted(self._before.items()):
+            known = self._manifest.get(path)
+            after = known.entry if known else None
+            if before != after:
+                found.append(Change(path, before, after))
+        return found
+
+    def _root(self) -> None:
+        fd = self._folders.at(b"")
+        known = self._manifest.get(b"")
+        st = os.fstat(fd)
+        if known is None or known.ino != st.st_ino or known.ctime_ns != st.st_ctime_ns:
+            self._put(b"", known, self._plain(st, Kind.FOLDER, read_xattrs(fd)))
+
+    def _visit(self, folder: bytes) -> list[bytes]:
+        """Compare one folder's entries; the folders in it, last name first."""
+        inner = []
+        left = self._manifest.folders.get(folder, {}).copy()
+        prefix = folder + b"/" if folder else b""
+        for name, st in self._list(folder):
+            known = left.pop(name, None)
+            if known is None or known.ctime_ns != st.st_ctime_ns or known.ino != st.st_ino:
+                known = self._look(folder, name, st, known)
+            if known is not None and known.entry.kind is Kind.FOLDER:
+                inner.append(prefix + name)
+        for name, known in left.items():
+            self._gone(prefix + name, known)
+        inner.sort(reverse=True)
+        return inner
+
+    def _list(self, folder: bytes) -> list[tuple[bytes, os.stat_result]]:
+        found = []
+        try:
+            with os.scandir(self._folders.at(folder)) as items:
+                for item in items:
+                    try:
+                        found.append((os.fsencode(item.name), item.stat(follow_symlinks=False)))
+                    except FileNotFoundError:
+                        continue
+        except OSError as error:
+            if error.errno not in _MOVED:
+                raise
+            self._manifest.soil(folder)
+        return found
+
+    def _look(self, folder: bytes, name: bytes, st: os.stat_result, known: Known | None) -> Known | None:
+        """Read one entry that may have changed. What changes kind at every look keeps what was known, dirty."""
+        path = folder + b"/" + name if folder else name
+        for _ in range(3):
+            try:
+                found = self._read(self._folders.at(folder), name, st, known)
+                self._put(path, known, found)
+                return found
+            except OSError as error:
+                if error.errno not in _MOVED:
+                    raise
+            try:
+                st = os.stat(name, dir_fd=self._folders.at(folder), follow_symlinks=False)
+            except OSError:
+                if known is not None:
+                    self._gone(path, known)
+                return None
+        self._manifest.soil(path)
+        return known
+
+    def _read(self, fd: int, name: bytes, st: os.stat_result, known: Known | None) -> Known:
+        kind = kind_of(st.st_mode)
+        if kind is Kind.FILE:
+            return self._file(fd, name, known)
+        if kind is Kind.FOLDER:
+            with handle(fd, name) as it:
+                return self._plain(st, kind, read_xattrs(it))
+        data = os.readlink(name, dir_fd=fd) if kind is Kind.SYMLINK else None
+        return self._plain(st, kind, (), data)
+
+    def _file(self, folder: int, name: bytes, known: Known | None) -> Known:
+        fd = open_file(folder, name, os.O_RDONLY)
+        try:
+            st = os.fstat(fd)
+            data, size = self._keep(fd, st, known)
+            found = self._plain(st, Kind.FILE, read_xattrs(fd), data, size)
+            torn = os.fstat(fd).st_ctime_ns != st.st_ctime_ns
+            return found._replace(ctime_ns=DIRTY) if torn else found
+        finally:
+            os.close(fd)
+
+    def _keep(self, fd: int, st: os.stat_result, known: Known | None) -> tuple[bytes, int]:
+        if st.st_size <= SMALL and len(data := read(fd, SMALL + 1)) <= SMALL:
+            return self._blobs.add_small(data), len(data)
+        was = known.entry if known else None
+        unmoved = was is not None and (was.size, was.mtime_ns) == (st.st_size, st.st_mtime_ns)
+        return self._blobs.add_large(fd, likely_here=unmoved or st.st_nlink > 1)
+
+    def _plain(
+        self,
+        st: os.stat_result,
+        kind: Kind,
+        xattrs: tuple[tuple[bytes, bytes], ...],
+        data: bytes | None = None,
+        size: int = 0,
+    ) -> Known:
+        entry = Entry(
+            kind, stat.S_IMODE(st.st_mode), st.st_uid, st.st_gid, size, st.st_mtime_ns, data, xattrs
+        )
+        links = 1 if kind is Kind.FOLDER else st.st_nlink
+        return Known(st.st_ino, st.st_ctime_ns if st.st_ctime_ns < self._settled_ns else DIRTY, links, entry)
+
+    def _put(self, path: bytes, known: Known | None, found: Known) -> None:
+        if known is not None:
+            if known.entry.kind is Kind.FOLDER and found.entry.kind is not Kind.FOLDER:
+                self._gone(path, known)
+            elif known.entry.links and found.nlink > 1:
+                found = found._replace(entry=replace(found.entry, links=known.entry.links))
+        self._note(path, known)
+        self._note(path, found)
+        self._manifest.put(path, found)
+
+    def _gone(self, path: bytes, known: Known) -> None:
+        if known.entry.kind is Kind.FOLDER:
+            for inner in reversed(list(self._manifest.below(path))):
+                self._note(inner, self._manifest.get(inner))
+                self._manifest.remove(inner)
+        self._note(path, known)
+        self._manifest.remove(path)
+
+    def _note(self, path: bytes, known: Known | None) -> None:
+        if path not in self._before:
+            was = self._manifest.get(path)
+            self._before[path] = was.entry if was else None
+        if known is not None and known.nlink > 1:
+            self._inodes.add(known.ino)
+
+    def _regroup(self) -> None:
+        """Give every name of an inode the same entry, with all its names in it."""
+        for inode in self._inodes:
+            names = sorted(self._manifest.hard.get(inode, ()))
+            links = tuple(names) if len(names) > 1 else ()
+            shared: Entry | None = None
+            for name in names:
+                known = self._manifest.get(name)
+                assert known is not None
+                shared = shared or replace(known.entry, links=links)
+                if known.entry != shared:
+                    self._note(name, None)
+                    self._manifest.put(name, known._replace(entry=shared))

@@ -1,0 +1,220 @@
+"""Exact snapshots of one folder, and the way back to each of them.
+
+A store keeps a tree of snapshots: each is its parent and what changed since. The tree of files is taken to
+equal the `head`; a snapshot records what differs from it, a restore puts back what differs from another and
+moves the head there, so that what comes after is a branch. Nothing is ever overwritten: a restore begins with
+a snapshot of what is there now.
+
+One process holds a store (flock), and one thread at a time calls it. It may be killed at any moment: a
+snapshot is there when its index commit is, and a restore that was under way is run again when the store is
+next opened.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from mulligan.sandbox.errors import SnapshotError
+from mulligan.sandbox.snapshots.blobs import Blobs
+from mulligan.sandbox.snapshots.entry import Change, Entry, FilesRestored, Kind, Snapshot, compose, inverse
+from mulligan.sandbox.snapshots.folders import FOLDER, Folders
+from mulligan.sandbox.snapshots.index import Index
+from mulligan.sandbox.snapshots.manifest import Manifest
+from mulligan.sandbox.snapshots.restore import Restore
+from mulligan.sandbox.snapshots.scan import EveryFolder, Scan
+
+
+class SnapshotStore:
+    """Made by `open`. Ids are positive integers, given out in order."""
+
+    def __init__(self, root: int, index: Index, blobs: Blobs, resources: ExitStack) -> None:
+        self._root = root
+        self._index = index
+        self._blobs = blobs
+        self._resources = resources
+        self._detector = EveryFolder()
+        self._manifest = Manifest()
+
+    @classmethod
+    def open(cls, root: Path, folder: Path) -> Self:
+        """Open the store in `folder`, made if need be, over the tree `root`, which must be there.
+
+        `folder` must be out of the sandbox's reach. Finishes a restore that was cut short. Raises
+        SnapshotError when another process holds the store or a folder cannot be used, StoreDamaged when the
+        index cannot be read.
+        """
+        with ExitStack() as resources, _explained("open the snapshot store"):
+            top = os.open(root, FOLDER)
+            resources.callback(os.close, top)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _hold(folder, resources)
+            index = Index.open(folder / "index.sqlite")
+            resources.callback(index.close)
+            blobs = Blobs.open(folder, index)
+            resources.callback(blobs.close)
+            store = cls(top, index, blobs, resources.pop_all())
+        store._resume()
+        return store
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the store. May be called again."""
+        self._resources.close()
+
+    @property
+    def head(self) -> int | None:
+        """The snapshot that the tree was last known to equal."""
+        return self._index.head
+
+    def snapshot(self) -> Snapshot:
+        """Record the tree as it is now. Raises SnapshotError, with `errno`, when it cannot be read or kept;
+        the head is then where it was, and a later snapshot has all that this one should have had."""
+        snapshot = self._record(always=True, intent=None)
+        assert snapshot is not None
+        return snapshot
+
+    def diff(self, a: int, b: int) -> tuple[Change, ...]:
+        """What turns snapshot `a` into `b`, sorted by path."""
+        up = list(self._index.lineage(self._index.require(a)))
+        down = list(self._index.lineage(self._index.require(b)))
+        while up and down and up[-1] == down[-1]:
+            up.pop()
+            down.pop()
+        deltas = [inverse(self._index.changes(id)) for id in up] + [
+            self._index.changes(id) for id in reversed(down)
+        ]
+        whole: dict[bytes, Change] = {}
+        for delta in deltas:
+            whole = compose(whole.values(), delta)
+        return tuple(whole[path] for path in sorted(whole))
+
+    def entries(self, id: int) -> Mapping[bytes, Entry]:
+        """The whole tree at a snapshot. Takes as long as there are entries and ancestors."""
+        entries: dict[bytes, Entry] = {}
+        for ancestor in reversed(list(self._index.lineage(self._index.require(id)))):
+            for change in self._index.changes(ancestor):
+                if change.after is None:
+                    del entries[change.path]
+                else:
+                    entries[change.path] = change.after
+        return entries
+
+    def read(self, id: int, path: bytes, limit: int | None = None) -> bytes:
+        """A file's content at a snapshot, or its first `limit` bytes; verified whole. Raises StoreDamaged."""
+        entry = self._index.entry(self._index.require(id), path)
+        if entry is None or entry.kind is not Kind.FILE or entry.data is None:
+            what = "nothing" if entry is None else f"a {entry.kind}"
+            failure = SnapshotError(
+                f"{os.fsdecode(path)!r} is {what} at snapshot {id}", hint="entries() lists the files."
+            )
+            failure.errno = errno.ENOENT if entry is None else errno.EINVAL
+            raise failure
+        return self._blobs.read(entry.data, limit)
+
+    def restore(self, id: int) -> FilesRestored:
+        """Make the tree equal to a snapshot, after a snapshot of what is there now (none if that is the
+        head's state).
+
+        Only paths that differ are touched. What could not be restored is listed in `stands`, and is in the
+        next snapshot as a change. Raises SnapshotError before anything was touched, or when the arrival
+        cannot be recorded; then it may be repeated, and is when the store is next opened.
+        """
+        self._record(always=False, intent=self._index.require(id))
+        assert self.head is not None
+        changes = self.diff(self.head, id)
+        with self._restarting(), Folders(self._root) as folders:
+            stands = Restore(folders, self._manifest, self._blobs, changes).run()
+            self._manifest.apply(changes)
+            self._index.arrive(id)
+        failed = {stand.path for stand in stands}
+        return FilesRestored(id, tuple(change for change in changes if change.path not in failed), stands)
+
+    def verify(self) -> tuple[str, ...]:
+        """Read everything that is kept again; the names of what is damaged, `()` when all is whole."""
+        return (*self._index.faults(), *self._blobs.faults())
+
+    def _record(self, *, always: bool, intent: int | None) -> Snapshot | None:
+        """Scan, keep, commit. Without `always`, a tree that equals the head gives no snapshot."""
+        id = self._index.next_id()
+        with self._restarting(), _explained("take a snapshot"), Folders(self._root) as folders:
+            self._blobs.begin(id)
+            changes = Scan(folders, self._manifest, self._blobs, time.time_ns()).run(self._detector)
+            snapshot = Snapshot(id, self.head, changes) if changes or always else None
+            if snapshot is None:
+                self._blobs.abandon()
+            self._blobs.seal()
+            self._index.commit(snapshot, self._blobs.pending, intent)
+            self._blobs.done()
+        return snapshot
+
+    @contextmanager
+    def _restarting(self) -> Iterator[None]:
+        """When the work within fails, forget what it learned: all is compared with the head again, by
+        content.
+        """
+        try:
+            yield
+        except BaseException:
+            self._blobs.abandon()
+            self._index.refresh()
+            self._manifest = self._at_head()
+            raise
+
+    def _at_head(self) -> Manifest:
+        return Manifest() if self.head is None else Manifest.of(self.entries(self.head))
+
+    def _resume(self) -> None:
+        try:
+            self._manifest = self._at_head()
+            if self._index.intent is not None:
+                self.restore(self._index.intent)
+        except BaseException:
+            self.close()
+            raise
+
+
+def _hold(folder: Path, resources: ExitStack) -> None:
+    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    resources.callback(os.close, lock)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        hint = "One session holds it at a time: close the other one, or wait until its process has ended."
+        failure = SnapshotError(f"the snapshot store {folder} is in use", hint=hint)
+        failure.errno = errno.EWOULDBLOCK
+        raise failure from error
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """The operating system's errors as ours."""
+    try:
+        yield
+    except SnapshotError:
+        raise
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        hint = (
+            "Make room on the disk, then try again: nothing is lost."
+            if full
+            else "See the path that is named."
+        )
+        where = f": {os.fsdecode(error.filename)!r}" if isinstance(error.filename, (str, bytes)) else ""
+        failure = SnapshotError(f"could not {what}: {error.strerror}{where}", hint=hint)
+        failure.errno = error.errno
+        raise failure from error

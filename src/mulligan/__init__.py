@@ -1,0 +1,34 @@
+"""Mulligan runs the Python that an agent writes, and can take back what it did.
+
+    with mulligan.open(workspace="data/") as session:
+        step = session.run("df = load()")
+        session.undo()
+"""
+
+from mulligan.policies.policy import Policy
+from mulligan.runtime.checkpoint import Restoration
+from mulligan.runtime.outcome import Completed, Lost, Outcome, Raised, Refused, Reverted, TimedOut
+from mulligan.runtime.session import AsyncSession, Session
+from mulligan.runtime.session import open_async as aopen
+from mulligan.runtime.session import open_session as open
+from mulligan.runtime.step import Action, Step
+from mulligan.sandbox.errors import MulliganError
+
+__all__ = [
+    "Action",
+    "AsyncSession",
+    "Completed",
+    "Lost",
+    "MulliganError",
+    "Outcome",
+    "Policy",
+    "Raised",
+    "Refused",
+    "Restoration",
+    "Reverted",
+    "Session",
+    "Step",
+    "TimedOut",
+    "aopen",
+    "open",
+]

@@ -1,0 +1,46 @@
+"""Every test that SPECIFICATION.md, README.md or a page of docs/ names by link exists."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+#: [text](tests/room/test_file.py) or [test_function](tests/room/test_file.py), relative to the page
+LINK = re.compile(r"\[`?(?P<name>[^\]`]+)`?\]\((?P<target>[^)\s#]+)(?:#[^)]*)?\)")
+PAGES = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")})
+
+
+def functions(file: Path) -> set[str]:
+    tree = ast.parse(file.read_text())
+    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+
+
+def links(page: Path) -> list[tuple[str, str]]:
+    found = [(link["name"], link["target"]) for link in LINK.finditer(page.read_text())]
+    return [(name, target) for name, target in found if "://" not in target]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_a_page_links_to_is_there(page: Path) -> None:
+    missing = [target for _, target in links(page) if not (page.parent / target).exists()]
+    assert missing == []
+
+
+def test_every_test_that_the_specification_names_exists() -> None:
+    named = [
+        (name, target) for name, target in links(ROOT / "SPECIFICATION.md") if target.startswith("tests/")
+    ]
+    missing = [f"{target}::{name}" for name, target in named if name not in functions(ROOT / target)]
+    assert missing == []
+
+
+def test_every_promise_names_its_tests_or_says_that_they_are_pending() -> None:
+    text = (ROOT / "SPECIFICATION.md").read_text().partition("## What is not a boundary")[0]
+    promises = re.findall(r"^- .+(?:\n  .+)*", text, flags=re.MULTILINE)
+    bare = [promise for promise in promises if "](tests/" not in promise and "test pending" not in promise]
+    assert promises
+    assert bare == []
