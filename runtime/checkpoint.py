@@ -179,9 +179,7 @@ class Checkpoints:
         rest = list(way)
         base = self._wake_earlier(rest)
         again = [each for each in way if each.step > base] if base else list(way)
-        stands = [
-            f"memory was rebuilt by running {len(again)} action(s) again: what depends on time, chance or identity may differ"
-        ]  # noqa: E501
+        stands = [_REPLAYED.format(len(again))]
         for each in again:
             done = self._kernel.execute(each.source, on_event, timeout=each.timeout)
             if done.ended in ("killed", "lost"):
@@ -228,6 +226,11 @@ class Checkpoints:
             for step in crowded:
                 self._known[step] = replace(self._known[step], twin=None)
         return crowded
+
+
+_REPLAYED = (
+    "memory was rebuilt by running {} action(s) again: what depends on time, chance or identity may differ"
+)
 
 
 def _crowded(steps: Sequence[int]) -> list[int]:

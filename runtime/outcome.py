@@ -24,6 +24,8 @@ from mulligan.sandbox.messages import Display, Error, Result
 
 #: characters of output that `text` shows of each stream: half of its head, half of its tail
 SHOWN = 8000
+#: characters of each stream that the ledger keeps
+RECORDED = 64_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,8 +151,11 @@ class Lost(Outcome):
 
 _AS_BEFORE = "Files and variables are as they were before this action."
 
+#: escape sequences of ECMA-48: CSI; OSC; and DCS, SOS, PM, APC, which end with a string terminator
 _ANSI = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]{0,4096}(?:\x07|\x1b\\)?|\x1b[PX^_][^\x1b]{0,4096}(?:\x1b\\)?"
+    r"\x1b\[[0-?]*[ -/]*[@-~]"
+    r"|\x1b\][^\x07\x1b]{0,4096}(?:\x07|\x1b\\)?"
+    r"|\x1b[PX^_][^\x1b]{0,4096}(?:\x1b\\)?"
 )
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -166,18 +171,18 @@ def printable(text: str) -> str:
 
 def shorten(text: str, most: int = SHOWN) -> str:
     """Head and tail of a text, printable, with a count of what was left out between."""
-    if len(text) > most:
-        half = most // 2
-        text = f"{text[:half]}\n[... {len(text) - 2 * half:,} characters ...]\n{text[-half:]}"
-    return printable(text)
+    return printable(_cut(text, most))
+
+
+def _cut(text: str, most: int) -> str:
+    if len(text) <= most:
+        return text
+    half = most // 2
+    return f"{text[:half]}\n[... {len(text) - 2 * half:,} characters ...]\n{text[-half:]}"
 
 
 def _bounded(text: str) -> str:
-    return (
-        text
-        if len(text) <= 64_000
-        else f"{text[:32_000]}\n[... {len(text) - 64_000:,} characters ...]\n{text[-32_000:]}"
-    )
+    return _cut(text, RECORDED)
 
 
 def _plain(data: Mapping[str, Any]) -> str:

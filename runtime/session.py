@@ -35,8 +35,8 @@ from mulligan.runtime.remains import Owner, remove_remains
 from mulligan.runtime.step import Action, Step
 from mulligan.runtime.story import Story, Ticket
 from mulligan.runtime.timeline import Timeline
-from mulligan.runtime.workspace import Progress, stage
-from mulligan.sandbox.confined import enter, prepare_files
+from mulligan.runtime.workspace import Baseline, Progress, stage
+from mulligan.sandbox.confined import Confined, enter, prepare_files
 from mulligan.sandbox.engines import choose
 from mulligan.sandbox.isolation import Isolation, Report
 from mulligan.sandbox.messages import Event
@@ -89,6 +89,9 @@ class Session:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"mulligan-{id}")
         self._story: Story
         self._store: SnapshotStore
+        self._enter: Callable[[], Confined]
+        self._confined: Confined
+        self._baseline: Baseline
         self._ledger: Ledger
         self._commits: list[Commit] = []
         self._closed = False
@@ -252,7 +255,7 @@ class Session:
         engine = choose(isolation)
         folders.root.mkdir(parents=True, mode=0o700)
         resources.callback(_remove_files, folders)
-        owner = resources.enter_context(Owner.claim(folders.root))
+        resources.enter_context(Owner.claim(folders.root))
         uid, gid = _user(self.id)
         prepare_files(folders.files, uid, gid)
         self._baseline = stage(workspace, folders.workspace, uid=uid, gid=gid, progress=progress)
@@ -267,8 +270,10 @@ class Session:
             python=python,
         )
         engine.reap()
-        confined = enter(engine, described, folders.files)
-        resources.callback(lambda: self._story.confined.close())
+        self._enter = partial(enter, engine, described, folders.files)
+        confined = self._enter()
+        self._confined = confined
+        resources.callback(self._leave)
         self._store = SnapshotStore.open(folders.files, folders.store)
         resources.callback(self._store.close)
         self._story = Story(
@@ -277,9 +282,16 @@ class Session:
             confined=confined,
             policy=policy,
             quota=DiskQuota(folders.files, policy.resources.disk),
-            reenter=lambda: enter(engine, described, folders.files),
+            reenter=self._reenter,
         )
         self._story.begin()
+
+    def _reenter(self) -> Confined:
+        self._confined = self._enter()
+        return self._confined
+
+    def _leave(self) -> None:
+        self._confined.close()
 
 
 class AsyncSession:
@@ -302,7 +314,11 @@ class AsyncSession:
     ) -> Step:
         """As `Session.run`; `on_event` is called on the event loop. Cancelling it interrupts the action."""
         loop = asyncio.get_running_loop()
-        ticket = self.session._submit(source, timeout, partial(loop.call_soon_threadsafe, on_event))
+
+        def hand_over(event: Event) -> None:
+            loop.call_soon_threadsafe(on_event, event)
+
+        ticket = self.session._submit(source, timeout, hand_over)
         try:
             return await asyncio.wrap_future(ticket.step)
         except asyncio.CancelledError:

@@ -191,8 +191,14 @@ def did(before: Entry | None, after: Entry | None) -> str:
     return "changed" if not same_content(before, after) else "changed in mode"
 
 
+#: What says something about one path, which is then passed over: its rights, its depth, or that it changed meanwhile.
+_OF_ONE_PATH = frozenset(
+    (errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO, errno.ENOENT, errno.ENOTDIR)
+)
+
+
 def _unreadable(error: OSError) -> str:
-    """Why a path is passed over; what is not about that path, such as a full disk, is raised again."""
-    if error.errno not in (errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO):
+    """Why a path is passed over. What is not about that path, such as a full disk, is raised again."""
+    if error.errno not in _OF_ONE_PATH:
         raise error
     return f"could not be read: {error.strerror}"

@@ -80,6 +80,7 @@ class BubblewrapSandbox:
         self._tail = tail
         self._report = report
         self._lock = threading.Lock()
+        self._stopped = False
 
     @property
     def report(self) -> Report:
@@ -92,6 +93,7 @@ class BubblewrapSandbox:
         """Process 1 goes first: the kernel then kills the rest of its namespace before bubblewrap hears of it."""
         with self._lock:
             if self._first >= 0:
+                self._stopped = self.running()
                 with suppress(ProcessLookupError):
                     signal.pidfd_send_signal(self._first, signal.SIGKILL)
                 os.close(self._first)
@@ -100,16 +102,19 @@ class BubblewrapSandbox:
         self._tail.end()
 
     def diagnosis(self) -> str:
-        code = self._process.poll()
-        if code is None:
-            state = "it is running"
-        else:
-            state = (
-                f"it was killed by signal {code - 128}" if code > 128 else f"it ended with exit status {code}"
-            )
+        state = self._state()
+        if not self.running():
             self._tail.end()
         said = interior.printable(self._tail.bytes())
         return f"{state}; it last said:\n{said}" if said else f"{state}; it said nothing"
+
+    def _state(self) -> str:
+        code = self._process.poll()
+        if code is None:
+            return "it is running"
+        if self._stopped:
+            return "it was stopped"
+        return f"it was killed by signal {code - 128}" if code > 128 else f"it ended with exit status {code}"
 
 
 class Tail:
@@ -330,12 +335,13 @@ def _become(isolation: Isolation, python: interpreter.Interpreter) -> list[str]:
 
 def _variables(isolation: Isolation, python: interpreter.Interpreter) -> list[str]:
     variables = interior.environment(isolation, python.path)
+    words = [word for pair in variables.items() for word in ("--setenv", *pair)]
     return [
         "--clearenv",
-        *(word for pair in variables.items() for word in ("--setenv", *pair)),
+        *words,
         "--chdir",
         "/",
-    ]
+    ]  # not the workspace: root without capabilities may not enter it
 
 
 def _mounts(isolation: Isolation, python: interpreter.Interpreter) -> list[str]:

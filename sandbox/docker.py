@@ -22,7 +22,7 @@ from docker.types import LogConfig, Mount, Ulimit
 from mulligan.sandbox import interior
 from mulligan.sandbox.errors import NoIsolation, SandboxError
 from mulligan.sandbox.image import vetting
-from mulligan.sandbox.isolation import WORKSPACE, WRITABLE, Bound, Enforcement, Isolation, Report
+from mulligan.sandbox.isolation import WRITABLE, Bound, Enforcement, Isolation, Report
 
 SESSION, OWNER, OWNER_START, OWNER_PLACE = (
     "mulligan.session",
@@ -60,7 +60,7 @@ class DockerSandbox:
     def stop(self) -> None:
         with self._lock:
             if not self._last:
-                self._last = self.diagnosis()
+                self._last = self.diagnosis().replace("it is running", "it was stopped", 1)
             _remove(self._api, self._container)
 
     def diagnosis(self) -> str:
@@ -184,7 +184,7 @@ def _create(
         command=arguments,
         user=f"{isolation.uid}:{isolation.gid}",
         hostname=interior.HOSTNAME,
-        working_dir=WORKSPACE,
+        working_dir="/",
         environment=interior.environment(isolation, image.path, image.variables),
         labels={SESSION: isolation.session, **_owner()},
         healthcheck={"test": ["NONE"]},

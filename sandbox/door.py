@@ -129,7 +129,6 @@ def _bind(path: Path, mode: int, kind: int = socket.SOCK_STREAM) -> socket.socke
 
 
 def _last_line(text: str) -> str:
-    lines = [
-        line for line in "".join(c if c.isprintable() else " " for c in text.replace("\n", "\0")).split("  ")
-    ]
-    return lines[-1][-500:].strip() if lines else ""
+    """Of what a failed kernel printed, made safe to show."""
+    last = text.strip().rpartition("\n")[2][-500:]
+    return "".join(c if c.isprintable() else "?" for c in last)

@@ -1,16 +1,16 @@
 """What can go wrong in a sandbox. Each is also the builtin that a caller would guess.
 
-    MulliganError (errors of every room)
-    └── SandboxError
-        ├── NoIsolation      (RuntimeError)       neither engine can be had
-        ├── ImageMissing     (FileNotFoundError)  the image or the interpreter is not there
-        ├── ImageUnusable    (RuntimeError)       it is there and cannot run the kernel
-        ├── SelfTestFailed   (PermissionError)    the sandbox does not confine as promised
-        ├── SandboxLost      (ConnectionError)    it ended, or stopped answering
-        ├── DoorClosed       (ConnectionError)    the supervisor never came, or hung up
-        └── SnapshotError    (OSError)
-            ├── SnapshotUnknown  (KeyError)       no such snapshot
-            └── StoreDamaged     (OSError)        what was stored is not what comes back
+MulliganError (errors of every room)
+└── SandboxError
+    ├── NoIsolation      (RuntimeError)       neither engine can be had
+    ├── ImageMissing     (FileNotFoundError)  the image or the interpreter is not there
+    ├── ImageUnusable    (RuntimeError)       it is there and cannot run the kernel
+    ├── SelfTestFailed   (PermissionError)    the sandbox does not confine as promised
+    ├── SandboxLost      (ConnectionError)    it ended, or stopped answering
+    ├── DoorClosed       (ConnectionError)    the supervisor never came, or hung up
+    └── SnapshotError    (OSError)
+        ├── SnapshotUnknown  (KeyError)       no such snapshot
+        └── StoreDamaged     (OSError)        what was stored is not what comes back
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ an end: the reply, a deadline, the supervisor's word that the worker died, or th
 from __future__ import annotations
 
 import hmac
+import math
 import os
 import signal
 import time
@@ -232,11 +233,10 @@ class Kernel:
                 if not self._iopub.poll(0):
                     return
                 continue
-            if run is not None and message.parent == run.request:
-                if message.kind == "status" and message.content.get("execution_state") == "idle":
-                    run.idle = True
-            if (event := messages.event(message)) is not None:
-                mine = run is not None and message.parent == run.request
+            mine = run if run is not None and message.parent == run.request else None
+            if mine and message.kind == "status" and message.content.get("execution_state") == "idle":
+                mine.idle = True
+            elif (event := messages.event(message)) is not None:
                 (on_event if mine else self.on_stray)(event)
 
     # -- requests to the supervisor ------------------------------------------------------------------------------
@@ -279,7 +279,7 @@ class Kernel:
         meanwhile()
         deadline = time.monotonic() + PATIENCE
         while (left := deadline - time.monotonic()) > 0:
-            ready = dict(self._poller.poll(left * 1000))
+            ready = dict(self._poller.poll(_milliseconds(left)))
             if self._iopub in ready:
                 self._drain_iopub(None, self.on_stray)  # unread output would hold the worker up
             if self._alarm in ready:
@@ -358,10 +358,10 @@ class _Run:
     def complete(self) -> bool:
         return self.replied and self.idle
 
-    def wait(self) -> float:
+    def wait(self) -> int:
         """Milliseconds until something is due."""
         due = self.next_look if self.deadline is None else min(self.next_look, self.deadline)
-        return max(0.0, due - time.monotonic()) * 1000
+        return _milliseconds(due - time.monotonic())
 
     def guarded(self) -> bool:
         if time.monotonic() < self.next_look:
@@ -422,6 +422,10 @@ _NAMES = {
     "devices": "device(s): what they hold (a GPU's memory, say) is not kept",
     "epolls": "epoll object(s), shared with later states",
 }
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(0, math.ceil(seconds * 1000))
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

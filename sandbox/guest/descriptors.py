@@ -88,9 +88,14 @@ def _reopen(file: OpenFile) -> str:
         os.close(new)
     return (
         ""
-        if all([_lock(file.fd, lock) for lock in file.locks])
+        if _lock_all(file)
         else f"{file.path}: its lock is held elsewhere"
     )
+
+
+def _lock_all(file: OpenFile) -> bool:
+    """Every lock is tried, also after one that failed."""
+    return not [lock for lock in file.locks if not _lock(file.fd, lock)]
 
 
 def _lock(fd: int, lock: Lock) -> bool:

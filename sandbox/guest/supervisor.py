@@ -16,6 +16,7 @@ if __name__ == "__main__" and not __package__:
     __import__(__package__)
 
 import json
+import math
 import os
 import signal
 import socket
@@ -85,8 +86,10 @@ class Supervisor:
         self.twins = Twins()
         self.worker: Active | None = None
         self.group = 0
+        self.status = 0
         self.parent = b"{}"
         self.info: dict[str, Any] | None = None
+        self.spoken: deque[bytes] = deque(maxlen=64)  # before the kernel was ready: why it did not start
         self.usual: dict[str, int] = {}
         self.clients: dict[bytes, None] = {}
         self.held: deque[list[bytes]] = deque()
@@ -109,7 +112,7 @@ class Supervisor:
         context = zmq.Context()
         kinds = (zmq.ROUTER, zmq.XPUB, zmq.ROUTER, zmq.ROUTER, zmq.REP)
         sockets = []
-        for fd, kind, name in zip(fds, kinds, ("shell", "iopub", "stdin", "control", "hb")):
+        for fd, kind, name in zip(fds, kinds, ("shell", "iopub", "stdin", "control", "hb"), strict=True):
             sock = context.socket(kind)
             sock.linger = 1000
             sock.setsockopt(zmq.USE_FD, fd)
@@ -148,23 +151,25 @@ class Supervisor:
             self.worker.close()
             self.worker = None
 
-    def on_worker_readable(self) -> None:
-        """Relay all that is there, but never so long that requests would wait."""
-        assert self.worker is not None
+    def relay_all(self) -> bool:
+        """Relay what the worker has sent, but never so long that requests would wait. Whether that was all."""
         for _ in range(256):
             worker = self.worker
-            if worker is None or self.held:
-                return
+            if worker is None:
+                return True
+            if self.held:
+                return False
             try:
                 message = worker.reader.receive()
             except (EOFError, channel.Garbled):
                 self.kill_worker()
-                return
+                return True
             if message is None:
-                return
+                return True
             for fd in message.fds:
                 os.close(fd)  # nothing that it could pass is wanted
             self.relay(message)
+        return False
 
     def kill_worker(self) -> None:
         if self.worker is not None:
@@ -203,14 +208,15 @@ class Supervisor:
 
     def on_worker_exit(self) -> None:
         """The worker died of itself, or by what it ran: the host is told by us, not by its silence."""
-        assert self.worker is not None
-        self.on_worker_readable()
+        if not self.relay_all():
+            return  # its last words have to go out first; we are called again
         self.drain_pipes()
         self.flush_stream()
         worker = self.worker
         if worker is None:
             return
-        status = processes.reap().get(worker.pid, 0)
+        self.reap()
+        status = self.status
         self.drop_worker()
         if self.info is None:
             report(self.door, {"error": "the kernel did not start", "detail": self.last_words()})
@@ -221,12 +227,16 @@ class Supervisor:
             self.refuse(request, "WorkerLost", "the twin died while it was being woken")
         self.notify("worker_lost", {"signal": os.WTERMSIG(status), "code": os.waitstatus_to_exitcode(status)})
 
+    def reap(self) -> None:
+        """Collect the dead, whoever's children they were, and remember how the worker ended."""
+        for pid, status in processes.reap().items():
+            if self.worker is not None and pid == self.worker.pid:
+                self.status = status
+
     def last_words(self) -> str:
         return b"".join(self.spoken)[-4000:].decode("utf-8", "replace")
 
     # -- output ----------------------------------------------------------------------------------------------
-
-    spoken: deque[bytes] = deque(maxlen=64)  # of pipes, before the kernel was ready: why it did not start
 
     def stream(self, name: bytes, parent: bytes, text: bytes) -> None:
         if not self.output.fits(name, parent):
@@ -333,7 +343,7 @@ class Supervisor:
             return self.refuse(request, "NoWorker", "there is no worker to checkpoint")
         if not name or self.twins.knows(name):
             return self.refuse(request, "BadId", f"{name!r} is empty or taken")
-        processes.reap()
+        self.reap()
         ours, theirs = channel.pair()
         bystanders = processes.everyone({self.worker.pid, *self.twins.pids()})
         seen = survey(self.worker.pid)
@@ -369,7 +379,7 @@ class Supervisor:
         self.twins.forget_pending()
         left = processes.end(keep, self.twins.pids())
         self.drop_worker()
-        processes.reap()
+        self.reap()
         self.drain_pipes()
         self.flush_stream()
         alive = [processes.name(pid) for pid, _ in processes.everyone(self.twins.pids())]
@@ -410,7 +420,7 @@ class Supervisor:
         self.reply(request, {})
 
     def on_usage(self, request: Request) -> None:
-        processes.reap()
+        self.reap()
         pids = [pid for pid, _ in processes.everyone(self.twins.pids())]
         self.reply(
             request,
@@ -452,10 +462,11 @@ class Supervisor:
             poller.register(sock, zmq.POLLIN)
         poller.register(self.iopub, zmq.POLLIN | (zmq.POLLOUT if self.held else 0))
         poller.register(self.door.fileno(), zmq.POLLIN)
-        for sock in self.twins.listening():
-            poller.register(sock.fileno(), zmq.POLLIN)
+        for twin in self.twins.listening():
+            poller.register(twin.fileno(), zmq.POLLIN)
         if self.worker is not None:
-            poller.register(self.worker.pidfd, zmq.POLLIN)
+            if not self.held:
+                poller.register(self.worker.pidfd, zmq.POLLIN)
             flags = (0 if self.held else zmq.POLLIN) | (zmq.POLLOUT if self.worker.outbox else 0)
             if flags:
                 poller.register(self.worker.sock.fileno(), flags)
@@ -464,12 +475,12 @@ class Supervisor:
                 poller.register(pipe.fd, zmq.POLLIN)
         return {key for key, _ in poller.poll(self.timeout())}
 
-    def timeout(self) -> float | None:
+    def timeout(self) -> int | None:
         """Milliseconds until something is due."""
         due = self.output.wait()
         if self.config.memory and (due is None or due > POLL_FOR_MEMORY):
             due = POLL_FOR_MEMORY
-        return None if due is None else due * 1000
+        return None if due is None else math.ceil(due * 1000)
 
     def attend_twins(self) -> None:
         if self.twins.hear():
@@ -483,7 +494,7 @@ class Supervisor:
             return
         if worker.sock.fileno() in ready:
             worker.flush()
-            self.on_worker_readable()
+            self.relay_all()
         if self.worker is worker and worker.pidfd in ready:
             self.on_worker_exit()
         elif self.config.memory:

@@ -15,8 +15,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from . import channel
-from .processes import Identity, name
+from . import channel, processes
+from .processes import Identity
 from .signing import Request
 
 
@@ -61,7 +61,7 @@ class Pending:
             said = json.loads(self.confession or b"{}")
         except (ValueError, RecursionError):
             said = {}
-        children = [name(pid) for pid, _ in self.bystanders]
+        children = [processes.name(pid) for pid, _ in self.bystanders]
         return {
             "seconds": time.monotonic() - self.since,
             "seen": {**self.seen, "children": children[:50]},

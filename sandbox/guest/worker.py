@@ -84,8 +84,9 @@ class Worker:
         asyncio.set_event_loop(self._loop)
         self.stdout, self.stderr = Stream("stdout", 1, self.writer), Stream("stderr", 2, self.writer)
         self.kernel = make_kernel(self)
-        sys.stdout, sys.stderr = self.stdout, self.stderr
-        sys.__stdout__, sys.__stderr__ = sys.stdout, sys.stderr
+        for name, stream in (("stdout", self.stdout), ("stderr", self.stderr)):
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
         self._loop.add_reader(self.sock, self._receive)
         self._loop.call_soon(self._attach_loop)
         serving = self._loop.create_task(self._serve())
@@ -187,12 +188,14 @@ class Worker:
 
 def make_kernel(worker: Worker) -> Any:
     """ipykernel's IPythonKernel on our channels. Imported here: this takes most of the start-up time."""
-    from ipykernel.ipkernel import IPythonKernel
+    from ipykernel import ipkernel
     from jupyter_client.session import Session
     from traitlets import Any as AnyTrait
     from traitlets.config import Config
 
-    class Kernel(IPythonKernel):  # type: ignore[misc]
+    base: Any = ipkernel.IPythonKernel
+
+    class Kernel(base):  # type: ignore[misc]
         shell_stream = AnyTrait()
         shell_channel_thread = AnyTrait()
         _supports_kernel_subshells = False

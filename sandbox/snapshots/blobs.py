@@ -1,5 +1,4 @@
-"""Contents at rest. Small ones of a snapshot share one pack, streamed to disk as they come; a large one is a
-file.
+"""Contents at rest: the small ones of a snapshot share one pack, streamed to disk; a large one has its own file.
 
 Durable order, for a snapshot must never name a content that a power cut can take away: everything is written
 under a temporary name, fdatasync, rename, fsync of the folder; only then does the index commit. A pack or a
@@ -107,12 +106,10 @@ class Blobs:
                 self._pack.close()
             self._pack = None
         for key, place in self.pending.items():
-            if (
-                self._index.place(key) is None
-            ):  # else the commit was done, though its caller did not hear of it
-                (self._pack_path(place.pack) if place.pack else self._large / key.hex()).unlink(
-                    missing_ok=True
-                )
+            if self._index.place(key) is not None:
+                break  # all were committed, though the caller did not come to hear of it
+            path = self._pack_path(place.pack) if place.pack else self._large / key.hex()
+            path.unlink(missing_ok=True)
         self._partial_pack().unlink(missing_ok=True)
         (self._large / f"new{_PARTIAL}").unlink(missing_ok=True)
         self.done()

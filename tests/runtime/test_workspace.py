@@ -7,6 +7,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -162,16 +163,8 @@ def test_a_symlink_to_a_folder_stages_the_folder(source: Path, target: Path, tmp
     assert staged(tmp_path / "link", target).source == source
 
 
-def test_an_unreadable_file_is_refused_by_its_path(source: Path, target: Path, tmp_path: Path) -> None:
+def test_an_unreadable_file_is_refused_by_its_path() -> None:
     """In a process of its own, which may read nothing that its mode forbids even where the tests are root."""
-    (source / "sub").mkdir()
-    (source / "sub" / "locked").write_text("x")
-    (source / "sub" / "locked").chmod(0)
-    for folder in (tmp_path, *list(tmp_path.parents)[:2]):
-        folder.chmod(0o755)
-    out = tmp_path / "out"
-    out.mkdir(mode=0o777)
-    out.chmod(0o777)
     code = (
         "import os, sys\n"
         "from pathlib import Path\n"
@@ -180,11 +173,17 @@ def test_an_unreadable_file_is_refused_by_its_path(source: Path, target: Path, t
         "try: stage(Path(sys.argv[1]), Path(sys.argv[2]), uid=os.getuid(), gid=os.getgid())\n"
         "except ValueError as error: print(type(error).__name__, error)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(source), str(out / "ws")], capture_output=True, text=True, check=True
-    )
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        root.chmod(0o777)
+        (root / "data" / "sub").mkdir(parents=True)
+        locked = root / "data" / "sub" / "locked"
+        locked.write_text("x")
+        locked.chmod(0)
+        command = [sys.executable, "-c", code, str(root / "data"), str(root / "out")]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("WorkspaceInvalid")
-    assert str(source / "sub" / "locked") in done.stdout
+    assert str(locked) in done.stdout
 
 
 @pytest.mark.parametrize(
