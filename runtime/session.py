@@ -35,6 +35,7 @@ from mulligan.runtime.remains import Owner, remove_remains
 from mulligan.runtime.step import Action, Step
 from mulligan.runtime.story import Story, Ticket
 from mulligan.runtime.timeline import Timeline
+from mulligan.runtime.user import claim_user
 from mulligan.runtime.workspace import Baseline, Progress, stage
 from mulligan.sandbox.confined import Confined, enter, prepare_files
 from mulligan.sandbox.engines import choose
@@ -43,9 +44,6 @@ from mulligan.sandbox.messages import Event
 from mulligan.sandbox.snapshots import SnapshotStore
 
 T = TypeVar("T")
-
-#: as root, each session gets a user id of its own above this, so that no two sessions share one
-FIRST_UID = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +254,7 @@ class Session:
         folders.root.mkdir(parents=True, mode=0o700)
         resources.callback(_remove_files, folders)
         resources.enter_context(Owner.claim(folders.root))
-        uid, gid = _user(self.id)
+        uid, gid = resources.enter_context(claim_user())
         prepare_files(folders.files, uid, gid)
         self._baseline = stage(workspace, folders.workspace, uid=uid, gid=gid, progress=progress)
         self._ledger = resources.enter_context(Ledger.open(folders.ledger))
@@ -445,14 +443,6 @@ async def open_async(
         progress=progress,
     )
     return AsyncSession(await asyncio.to_thread(job))
-
-
-def _user(session: str) -> tuple[int, int]:
-    """The uid and gid of the sandbox's processes: ours, or as root one that no other session has."""
-    if os.geteuid() != 0:
-        return os.getuid(), os.getgid()
-    own = FIRST_UID + int(session[:6], 16) % 1_000_000
-    return own, own
 
 
 def _remove_files(folders: Folders) -> None:

@@ -1,0 +1,35 @@
+"""`python -m bench [steps] [--json] [--quick] [--isolation NAME]`: measures and prints; it judges no machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from bench import steps
+from bench.measure import show
+
+BENCHMARKS = {"steps": steps.measure}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("which", nargs="?", choices=[*BENCHMARKS, "all"], default="all")
+    parser.add_argument("--json", action="store_true", help="print one JSON object for each benchmark")
+    parser.add_argument(
+        "--quick", action="store_true", help="few rounds and small heaps: does it run at all?"
+    )
+    parser.add_argument(
+        "--isolation", action="append", choices=steps.ISOLATIONS, help="one or more; default: both"
+    )
+    asked = parser.parse_args()
+    for name, measure in BENCHMARKS.items():
+        if asked.which in (name, "all"):
+            report = measure(asked.quick, asked.isolation or steps.ISOLATIONS)
+            if asked.json:
+                print(json.dumps(report))
+            else:
+                show(report)
+
+
+if __name__ == "__main__":
+    main()
