@@ -178,8 +178,8 @@ def _reply(session: mulligan.Session) -> Turn:
 def _answer(session: mulligan.Session, source: str, answer: str) -> mulligan.Step:
     step = session.run(source)
     assert isinstance(step.outcome, mulligan.Completed), step.outcome
-    output = step.outcome.output
-    check(output.stdout + (output.result or ""), answer)
+    result = step.outcome.result
+    check(step.outcome.stdout + (str(result.data["text/plain"]) if result else ""), answer)
     return step
 
 

@@ -59,7 +59,6 @@ class Story:
         self._reenter = reenter
         self._read_to = 0
         self._stray: list[Event] = []
-        self.broken: SessionBroken | None = None
         self.timeline = Timeline()
 
     def begin(self) -> None:
@@ -222,8 +221,7 @@ class Story:
     # -- a sandbox that ended ----------------------------------------------------------------------------------
 
     def _check_whole(self) -> None:
-        if self.broken is not None:
-            raise self.broken
+        """Before anything is asked of the sandbox. One that cannot be started again now is tried again next time."""
         if not self.confined.kernel.connected():
             self._revive()
             self._return_to(self.timeline.cursor)
@@ -234,11 +232,10 @@ class Story:
         try:
             self.confined = self._reenter()
         except SandboxError as error:
-            self.broken = SessionBroken(
+            raise SessionBroken(
                 f"the sandbox ended and cannot be started again: {error.message}",
-                hint="the files are kept: commit() writes them to your folder; open a new session to go on",
-            )
-            raise self.broken from error
+                hint="files and history are kept: call again when that is mended, or commit() the files as they are",
+            ) from error
         self.confined.kernel.on_stray = self._stray.append
         self._checkpoints.moved_to(self.confined)
         self._record("reentered", None, {"isolation": self.confined.report.engine})

@@ -61,7 +61,9 @@ class DockerSandbox:
         with self._lock:
             if not self._last:
                 self._last = self.diagnosis().replace("it is running", "it was stopped", 1)
-            _remove(self._api, self._container)
+            with suppress(requests.RequestException):  # the engine is gone: the next one's `reap` removes it
+                _remove(self._api, self._container)
+            self._api.close()
 
     def diagnosis(self) -> str:
         """What the engine knows of it; after `stop`, what it knew then."""
@@ -89,6 +91,12 @@ class DockerEngine:
         self._connected: docker.DockerClient | None = None
 
     def start(self, isolation: Isolation) -> DockerSandbox:
+        try:
+            return self._start(isolation)
+        except requests.RequestException as error:
+            raise _unreachable(error) from error
+
+    def _start(self, isolation: Isolation) -> DockerSandbox:
         if not isolation.uid or not isolation.gid:
             raise ValueError("a sandbox never runs as root: give the isolation another uid and gid")
         client = self._client()
@@ -124,8 +132,12 @@ def connect() -> docker.DockerClient:
     """A client of an engine that answers. NoIsolation says why there is none."""
     try:
         client = docker.from_env(timeout=ANSWERING)
+    except (DockerException, requests.RequestException) as error:
+        raise _unreachable(error) from error
+    try:
         client.ping()
     except (DockerException, requests.RequestException) as error:
+        client.close()
         raise _unreachable(error) from error
     return client
 
