@@ -92,7 +92,10 @@ def alternate(
             for work, seconds in contenders[who](n).items():
                 if n >= warmups:
                     took.setdefault(work, {}).setdefault(who, []).append(seconds)
-    return [Comparison(work, seconds, peer if peer in seconds else None) for work, seconds in took.items()]
+    return [
+        Comparison(work, {who: by[who] for who in order if who in by}, peer if peer in by else None)
+        for work, by in took.items()
+    ]
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:

@@ -39,8 +39,12 @@ class PlainKernel:
 
 @contextmanager
 def plain_kernel(home: Path) -> Iterator[PlainKernel]:
-    """Start one; IPython's own files (its history, say) go to `home`."""
+    """Start one over ipc sockets, as ours are, which is a little quicker than its default of TCP. IPython's own
+    files (its history, say) go to `home`."""
     manager = KernelManager()
+    manager.transport = "ipc"
+    manager.ip = str(home / "kernel")
+    home.mkdir(exist_ok=True)
     manager.start_kernel(env={**os.environ, "IPYTHONDIR": str(home)})
     client = manager.blocking_client()
     try:

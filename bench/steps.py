@@ -184,9 +184,9 @@ def _answer(session: mulligan.Session, source: str, answer: str) -> mulligan.Ste
 
 
 def settle(step: mulligan.Step) -> None:
-    """Wait for a step's checkpoint, which has to be exact."""
-    if not step.reach.exact:
-        raise RuntimeError(f"step {step.id} is not wholly within reach: {step.reach}")
+    """Wait for a step's checkpoint, which has to be of files and memory both."""
+    if (step.reach.files, step.reach.memory) != ("exact", "exact"):
+        raise RuntimeError(f"step {step.id} has no whole checkpoint: {step.reach}")
 
 
 # -- heaps -----------------------------------------------------------------------------------------------------
@@ -231,10 +231,10 @@ def _there_and_back(session: mulligan.Session, heap: str) -> Turn:
 
 
 def undo(session: mulligan.Session) -> mulligan.Restoration:
-    """Take the last step back, which has to be exact."""
+    """Take the last step back; its memory has to come from a twin, not from running actions again."""
     back = session.undo()
-    if back.memory != "woken" or back.stands:
-        raise RuntimeError(f"an undo was not exact: {back}")
+    if back.memory != "woken":
+        raise RuntimeError(f"an undo woke no twin: {back}")
     return back
 
 

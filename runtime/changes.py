@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from mulligan.runtime.outcome import printable
+from mulligan.sandbox.printable import printable
 from mulligan.sandbox.isolation import WRITABLE
 from mulligan.sandbox.snapshots import Change, Entry, Kind
 

@@ -14,13 +14,13 @@ live escape codes included; `text` is made safe for a terminal and for a prompt,
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from mulligan.policies.decision import Verdict
 from mulligan.sandbox.messages import Display, Error, Result
+from mulligan.sandbox.printable import printable
 
 #: characters of output that `text` shows of each stream: half of its head, half of its tail
 SHOWN = 8000
@@ -150,24 +150,6 @@ class Lost(Outcome):
 
 
 _AS_BEFORE = "Files and variables are as they were before this action."
-
-#: escape sequences of ECMA-48: CSI; OSC; and DCS, SOS, PM, APC, which end with a string terminator
-_ANSI = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]"
-    r"|\x1b\][^\x07\x1b]{0,4096}(?:\x07|\x1b\\)?"
-    r"|\x1b[PX^_][^\x1b]{0,4096}(?:\x1b\\)?"
-)
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-
-
-def printable(text: str) -> str:
-    """Text that cannot drive a terminal: escape sequences go, other control and direction characters are shown as
-    `\\xNN`. A carriage return keeps what was last written on its line, as a terminal would."""
-    text = _ANSI.sub("", text.replace("\r\n", "\n"))
-    if "\r" in text:
-        text = "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
-    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
-
 
 def shorten(text: str, most: int = SHOWN) -> str:
     """Head and tail of a text, printable, with a count of what was left out between."""

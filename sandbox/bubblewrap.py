@@ -8,8 +8,11 @@ Two ways to become nobody
 
 Dying together
     `--die-with-parent` asks the kernel to kill the sandbox when its parent *thread* ends. Callers come from pools
-    whose threads end, so every bubblewrap is started by one thread that lives as long as this process. A change of
-    uid clears the kernel's note, so `setpriv` makes it again.
+    whose threads end, so every bubblewrap is started by one thread that lives as long as this process.
+
+    Between root's bubblewrap and a process of another uid that signal is lost: the kernel sends it in the parent's
+    name, and the parent has given up the right to signal others. So root's bubblewrap is itself the first process
+    of one more pid namespace, around the sandbox's own. The kernel asks nobody when it ends a namespace.
 
 Limits before the first instruction
     Bubblewrap waits (`--block-fd`) with the sandbox's first process made and not yet running. We lower its limits
@@ -59,19 +62,6 @@ PROC_READ_ONLY = (
 )  # the kernel shows each process its own namespaces' values
 STARTING = 20.0  # seconds that bubblewrap itself may take
 
-#: becomes the session's user where the machine has no setpriv: pid 1's parent dying still kills it
-_BECOME = """
-import ctypes, os, sys
-uid, gid = int(sys.argv[1]), int(sys.argv[2])
-prctl = ctypes.CDLL(None).prctl
-os.setgroups([]); os.setresgid(gid, gid, gid)
-for capability in range(64):
-    prctl(24, capability, 0, 0, 0)
-os.setresuid(uid, uid, uid)
-prctl(47, 4, 0, 0, 0); prctl(38, 1, 0, 0, 0); prctl(1, 9, 0, 0, 0)
-os.execv(sys.argv[3], sys.argv[3:])
-"""
-
 
 class BubblewrapSandbox:
     def __init__(self, process: subprocess.Popen[bytes], first: int, tail: Tail, report: Report) -> None:
@@ -105,7 +95,7 @@ class BubblewrapSandbox:
         state = self._state()
         if not self.running():
             self._tail.end()
-        said = interior.printable(self._tail.bytes())
+        said = interior.tail(self._tail.bytes())
         return f"{state}; it last said:\n{said}" if said else f"{state}; it said nothing"
 
     def _state(self) -> str:
@@ -166,7 +156,7 @@ class BubblewrapEngine:
             *_mounts(isolation, python),
             *_variables(isolation, python),
         ]
-        run = [*_become(isolation, python), *interior.command(python.executable)]
+        run = [*_become(isolation), *interior.command(python.executable)]
         return _launcher(os.getpid()).submit(_launch, bwrap, arguments, run, isolation, cpus, report).result()
 
     def reap(self) -> int:
@@ -230,7 +220,7 @@ def _describe(bwrap: Path) -> tuple[str, str]:
         ]
     except (OSError, subprocess.SubprocessError) as error:
         raise NoIsolation(f"{bwrap} does not run: {error}", hint=INSTALL) from error
-    return interior.printable(said[0].encode()).removeprefix("bubblewrap "), said[1]
+    return interior.tail(said[0].encode()).removeprefix("bubblewrap "), said[1]
 
 
 def _launch(
@@ -248,7 +238,7 @@ def _launch(
         ready = ["--info-fd", str(telling.fileno()), "--block-fd", str(waiting.fileno())]
         closing = ["--remount-ro", "/dev", "--remount-ro", "/"]
         process = subprocess.Popen(
-            [bwrap, *arguments, *accounts, *closing, *ready, "--", *run],
+            [*_around(), bwrap, *arguments, *accounts, *closing, *ready, "--", *run],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -259,7 +249,7 @@ def _launch(
         tail = Tail(process.stdout).start()
         telling.close()
         try:
-            first = _bounded(told, isolation, cpus)
+            first = _bounded(process.pid, told, isolation, cpus)
             go.write(b"x")
         except (OSError, ValueError) as error:
             process.kill()
@@ -269,9 +259,14 @@ def _launch(
     return BubblewrapSandbox(process, first, tail, report)
 
 
-def _bounded(told: IO[bytes], isolation: Isolation, cpus: set[int]) -> int:
+def _bounded(launched: int, told: IO[bytes], isolation: Isolation, cpus: set[int]) -> int:
     """Wait for the first process, lower its limits, and return a descriptor of it. ValueError if there is none."""
-    pid = int(json.loads(told.read())["child-pid"])
+    said = b""
+    while b"}" not in said and (piece := told.read(4096)):  # a wrapper around bubblewrap holds the pipe open
+        said += piece
+    pid = int(json.loads(said)["child-pid"])
+    if os.geteuid() == 0:  # that is what bubblewrap calls it in its own namespace; to us it is a grandchild
+        pid = _only_child(_only_child(launched))
     first = os.pidfd_open(pid)
     for kind, value in _limits(isolation).items():
         resource.prlimit(pid, kind, (value, value))
@@ -279,6 +274,10 @@ def _bounded(told: IO[bytes], isolation: Isolation, cpus: set[int]) -> int:
     with suppress(OSError):  # the kernel's choice in need: a sandbox before anything of the host's
         Path(f"/proc/{pid}/oom_score_adj").write_text("500")
     return first
+
+
+def _only_child(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text())
 
 
 def _limits(isolation: Isolation) -> dict[int, int]:
@@ -315,22 +314,35 @@ def _privileges(isolation: Isolation, options: str) -> list[str]:
     return [*shared, *user, *(["--disable-userns"] if "--disable-userns" in options else [])]
 
 
-def _become(isolation: Isolation, python: interpreter.Interpreter) -> list[str]:
+def _become(isolation: Isolation) -> list[str]:
     """For root: the command that turns into another as the session's user. For anybody else nothing."""
     if os.geteuid() != 0:
         return []
-    uid, gid = str(isolation.uid), str(isolation.gid)
-    setpriv = shutil.which("setpriv", path="/usr/bin:/bin")
-    if setpriv is None:
-        return [python.executable, "-I", "-S", "-c", _BECOME, uid, gid]
-    none = [
-        "--bounding-set=-all",
-        "--inh-caps=-all",
-        "--ambient-caps=-all",
-        "--no-new-privs",
+    user = [f"--reuid={isolation.uid}", f"--regid={isolation.gid}", "--clear-groups"]
+    return [_tool("setpriv"), *user, "--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", "--"]
+
+
+def _around() -> list[str]:
+    """For root: the command that runs bubblewrap in a pid namespace that ends with this process."""
+    if os.geteuid() != 0:
+        return []
+    return [
+        _tool("setpriv"),
         "--pdeathsig=KILL",
+        "--",
+        _tool("unshare"),
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--",
     ]
-    return [setpriv, f"--reuid={uid}", f"--regid={gid}", "--clear-groups", *none, "--"]
+
+
+def _tool(name: str) -> str:
+    found = shutil.which(name, path="/usr/bin:/bin:/usr/sbin:/sbin")
+    if found is None:
+        raise NoIsolation(f"{name} is not installed", hint="Run: apt-get install util-linux")
+    return found
 
 
 def _variables(isolation: Isolation, python: interpreter.Interpreter) -> list[str]:
@@ -399,7 +411,7 @@ def _bounds(isolation: Isolation, cpus: set[int]) -> Mapping[str, Bound]:
 
 
 def _refused(said: bytes) -> NoIsolation:
-    text = interior.printable(said) or "it said nothing"
+    text = interior.tail(said) or "it said nothing"
     namespaces = any(
         word in text.lower() for word in ("namespace", "uid map", "operation not permitted", "userns")
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,17 +41,19 @@ ANSWERING = 60  # seconds that one request to the engine may take
 
 class DockerSandbox:
     def __init__(self, client: docker.DockerClient, container: str, report: Report) -> None:
-        self._api = client.api
+        self._client = client  # this sandbox's own, closed when it stops
         self._container = container
         self._report = report
         self._lock = threading.Lock()
-        self._last = ""
+        self._epitaph = ""
 
     @property
     def report(self) -> Report:
         return self._report
 
     def running(self) -> bool:
+        if self._epitaph:
+            return False
         try:
             return bool(self._state()["Running"])
         except (DockerException, requests.RequestException):
@@ -59,26 +61,26 @@ class DockerSandbox:
 
     def stop(self) -> None:
         with self._lock:
-            if not self._last:
-                self._last = self.diagnosis().replace("it is running", "it was stopped", 1)
-            with suppress(requests.RequestException):  # the engine is gone: the next one's `reap` removes it
-                _remove(self._api, self._container)
-            self._api.close()
+            if self._epitaph:
+                return
+            last = self.diagnosis().replace("it is running", "it was stopped", 1)
+            _remove(self._client.api, self._container)
+            self._epitaph = last
+            self._client.close()
 
     def diagnosis(self) -> str:
         """What the engine knows of it; after `stop`, what it knew then."""
+        if self._epitaph:
+            return self._epitaph
         try:
             state = self._state()
-            said = interior.printable(self._api.logs(self._container, tail=60))
+            said = interior.tail(self._client.api.logs(self._container, tail=60))
         except (DockerException, requests.RequestException) as error:
-            return (
-                self._last
-                or f"the engine knows nothing of it: {interior.printable(str(error).encode(), 400)}"
-            )
+            return f"the engine knows nothing of it: {interior.tail(str(error).encode(), 400)}"
         return f"{_ending(state)}; it last said:\n{said}" if said else f"{_ending(state)}; it said nothing"
 
     def _state(self) -> Mapping[str, Any]:
-        state: Mapping[str, Any] = self._api.inspect_container(self._container)["State"]
+        state: Mapping[str, Any] = self._client.api.inspect_container(self._container)["State"]
         return state
 
 
@@ -88,44 +90,29 @@ class DockerEngine:
     def __init__(self, cache: Path | None = None) -> None:
         """`cache` is a folder of the user's for small files; what is in it can be lost."""
         self._cache = cache
-        self._connected: docker.DockerClient | None = None
 
     def start(self, isolation: Isolation) -> DockerSandbox:
-        try:
-            return self._start(isolation)
-        except requests.RequestException as error:
-            raise _unreachable(error) from error
-
-    def _start(self, isolation: Isolation) -> DockerSandbox:
         if not isolation.uid or not isolation.gid:
             raise ValueError("a sandbox never runs as root: give the isolation another uid and gid")
-        client = self._client()
-        cache = self._cache or Path.home() / ".cache" / "mulligan"
-        image = vetting.find(client, isolation.image, cache / "images")
-        accounts = _account_files(isolation, cache / "accounts")
-        version = client.api.version()["Version"]
-        report = Report(engine=self.name, version=version, image=image.name, bounds=_bounds())
-        made = _create(client, isolation, image, accounts)
-        try:
-            client.api.start(made)
-        except APIError as error:
-            _remove(client.api, made)
-            said = interior.printable(str(error.explanation).encode(), 400)
-            raise SandboxError(f"the engine started no container: {said}") from error
-        return DockerSandbox(client, made, report)
+        with ExitStack() as stack:
+            client = connect()
+            stack.callback(client.close)
+            cache = self._cache or Path.home() / ".cache" / "mulligan"
+            image = vetting.find(client, isolation.image, cache / "images")
+            accounts = _account_files(isolation, cache / "accounts")
+            version = client.api.version()["Version"]
+            report = Report(engine=self.name, version=version, image=image.name, bounds=_bounds())
+            container = _run(client, isolation, image, accounts)
+            stack.pop_all()
+        return DockerSandbox(client, container, report)
 
     def reap(self) -> int:
-        client = self._client()
-        found = client.api.containers(all=True, filters={"label": SESSION})
-        orphans = [container["Id"] for container in found if not _owner_lives(container["Labels"])]
-        for orphan in orphans:
-            _remove(client.api, orphan)
+        with closing(connect()) as client:
+            found = client.api.containers(all=True, filters={"label": SESSION})
+            orphans = [container["Id"] for container in found if not _owner_lives(container["Labels"])]
+            for orphan in orphans:
+                _remove(client.api, orphan)
         return len(orphans)
-
-    def _client(self) -> docker.DockerClient:
-        if self._connected is None:
-            self._connected = connect()
-        return self._connected
 
 
 def connect() -> docker.DockerClient:
@@ -152,6 +139,27 @@ def _unreachable(error: Exception) -> NoIsolation:
         "no Docker engine answers",
         hint="Run: sudo systemctl start docker, or `make engine`; or use isolation='bubblewrap'",
     )
+
+
+def _run(
+    client: docker.DockerClient, isolation: Isolation, image: vetting.Image, accounts: list[Mount]
+) -> str:
+    """The id of a new container that was started."""
+    try:
+        made = _create(client, isolation, image, accounts)
+    except APIError as error:
+        raise _failed(error) from error
+    try:
+        client.api.start(made)
+    except APIError as error:
+        _remove(client.api, made)
+        raise _failed(error) from error
+    return made
+
+
+def _failed(error: APIError) -> SandboxError:
+    said = interior.tail(str(error.explanation).encode(), 400)
+    return SandboxError(f"the engine started no container: {said}")
 
 
 def _create(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 
 from mulligan.sandbox import bubblewrap
@@ -60,8 +61,8 @@ def _against_docker() -> str:
         client = docker.connect()
     except NoIsolation as error:
         return error.message
-    built = vetting.default(client)
-    client.close()
+    with closing(client):
+        built = vetting.default(client)
     return "" if built else "an engine answers, but the image is not built (make image)"
 
 

@@ -1,24 +1,18 @@
 """What every sandbox finds inside, whichever engine made it: a command, an environment, a user's name.
 
-And the way back out for text: `printable`, for what a first process printed before it failed.
+And the way back out for text: `tail`, for what a first process printed before it failed.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from mulligan.sandbox.isolation import GUEST, HOME, Isolation
+from mulligan.sandbox.printable import printable
 
 HOSTNAME = "mulligan"
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 TAIL = 4000
-
-#: a control sequence, an operating system command, a device or privacy string, or any other escape
-_ESCAPE = re.compile(
-    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|.)",
-    re.DOTALL,
-)
 
 
 def command(python: str) -> list[str]:
@@ -43,10 +37,6 @@ def accounts(isolation: Isolation) -> dict[str, str]:
     }
 
 
-def printable(raw: bytes, limit: int = TAIL) -> str:
-    """The last `limit` characters, without escape codes or any other character that acts on a terminal."""
-    text = _ESCAPE.sub("", raw[-4 * limit :].decode("utf-8", "replace"))
-    shown = "".join(
-        char if char.isprintable() or char in "\n\t" else "?" for char in text.replace("\r\n", "\n")
-    )
-    return shown.strip()[-limit:]
+def tail(raw: bytes, limit: int = TAIL) -> str:
+    """The last `limit` characters of what a process printed, safe to show."""
+    return printable(raw[-4 * limit :].decode("utf-8", "replace")).strip()[-limit:]

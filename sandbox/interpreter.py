@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mulligan.sandbox.errors import ImageMissing, ImageUnusable
-from mulligan.sandbox.interior import SYSTEM_PATH, printable
+from mulligan.sandbox.interior import SYSTEM_PATH, tail
 from mulligan.sandbox.isolation import WRITABLE
 
 SYSTEM = tuple(Path(folder) for folder in ("/usr", "/lib", "/lib32", "/lib64", "/libx32", "/bin", "/sbin"))
@@ -68,7 +68,7 @@ def _ask(python: Path) -> dict[str, str]:
         asked = subprocess.run([python, "-I", "-c", _DESCRIBE], capture_output=True, timeout=30, check=True)
         told = json.loads(asked.stdout)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
-        said = printable(getattr(error, "stderr", None) or b"") or str(error)
+        said = tail(getattr(error, "stderr", None) or b"") or str(error)
         raise ImageUnusable(
             f"{python} does not run Python: {said}", hint="Name another with python=..."
         ) from error

@@ -260,7 +260,8 @@ class Kernel:
         return messages.strings(reply.get("stands"))
 
     def discard(self, names: list[str]) -> None:
-        self._ask("discard_request", {"ids": names})
+        """End these twins. Does not wait for it."""
+        self._send(self._control, "discard_request", {"ids": names})
 
     def usage(self) -> Usage:
         reply = self._ask("usage_request", {})
@@ -400,11 +401,11 @@ def _out_of_reach(seen: Mapping[str, Any], said: Mapping[str, Any]) -> tuple[str
     stands = []
     named = messages.strings(said.get("threads"))
     threads = messages.number(seen.get("threads"))
-    if named or (threads and not seen.get("pools")):
-        names = f": {', '.join(named)}" if named else ""
-        stands.append(
-            f"{max(len(named), 0 if seen.get('pools') else threads)} thread(s) do not come back{names}"
-        )
+    # A worker that names too many threads only makes the list longer; one that hides some is still counted.
+    unnamed = max(0, threads - len(named) - messages.number(seen.get("pool_threads")))
+    stands += [f"thread {thread} does not come back" for thread in named]
+    if unnamed:
+        stands.append(f"{unnamed} more thread(s) do not come back")
     stands += [f"process {child} goes on as it is" for child in messages.strings(seen.get("children"))]
     for what, words in _NAMES.items():
         if count := messages.number(seen.get(what)):

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mulligan.sandbox.printable import printable
+
 Json = Any
 
 
@@ -118,10 +120,10 @@ def error(content: Mapping[str, Json]) -> Error:
 
 
 def strings(value: Json, most: int = 100) -> tuple[str, ...]:
-    """A list of strings from the guest, bounded; anything else in it is left out."""
+    """A list of words from the guest, to be shown: bounded, printable; anything else in it is left out."""
     if not isinstance(value, list):
         return ()
-    return tuple(item[:1000] for item in value[:most] if isinstance(item, str))
+    return tuple(printable(_text(item[:1000])) for item in value[:most] if isinstance(item, str))
 
 
 def number(value: Json) -> int:

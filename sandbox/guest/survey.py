@@ -7,6 +7,7 @@ leave out what it likes.
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 #: libraries whose thread pools start again by themselves in a forked child (OpenBLAS by its fork handlers, the
@@ -24,7 +25,7 @@ def survey(pid: int) -> dict[str, Any]:
         found["threads"] = max(0, len(os.listdir(f"/proc/{pid}/task")) - 1)
     except OSError as error:
         return {"unseen": f"the worker does not let itself be looked at ({error.strerror})"}
-    found["pools"] = any(pool in maps for pool in _POOLS)
+    found["pool_threads"] = len(os.sched_getaffinity(0)) * sum(pool in maps for pool in _POOLS)
     found["shared_memory"] = _shared(maps)[:_MOST]
     return found
 
@@ -50,17 +51,18 @@ def _descriptors(pid: int) -> dict[str, Any]:
     return {**kinds, "deleted": deleted[:_MOST]}
 
 
+#: a line of /proc/PID/maps whose mapping is shared and writable; its path
+_SHARED = re.compile(r"^\S+ .w.s \S+ \S+ \d+ *(.*)$", re.MULTILINE)
+
+
 def _shared(maps: str) -> list[str]:
     """Shared writable mappings that no file of the session stands behind."""
-    found = set()
-    for line in maps.splitlines():
-        fields = line.split(" ", 5)
-        if len(fields) < 5 or fields[1][1:4:2] != "ws":
-            continue
-        path = fields[5].strip() if len(fields) > 5 else ""
-        if not path.startswith("/") or path.endswith("(deleted)") or path.startswith(_NO_FILE):
-            found.add(path or "anonymous")
-    return sorted(found)
+    paths = set(_SHARED.findall(maps))
+    return sorted(
+        path or "anonymous"
+        for path in paths
+        if not path.startswith("/") or path.endswith("(deleted)") or path.startswith(_NO_FILE)
+    )
 
 
 def _read(path: str) -> str:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from docker.errors import DockerException, NotFound
 from mulligan.sandbox.docker import connect
 from mulligan.sandbox.errors import ImageMissing, ImageUnusable, SandboxError
 from mulligan.sandbox.image import recipe, vetting
-from mulligan.sandbox.interior import printable
+from mulligan.sandbox.interior import tail
 
 Progress = Callable[[str], None]
 
@@ -42,16 +43,16 @@ def ensure(base: str | None, progress: Progress) -> str:
 
     NoIsolation without an engine, ImageMissing when no base can be had, ImageUnusable when the build fails.
     """
-    client = connect()
-    found = _present(client, recipe.tag(base)) if base else vetting.default(client)
-    if found:
-        progress(f"{found} is there")
-        return found
-    base = base or _default_base(client, progress)
-    tag = recipe.tag(base)
-    _build(client, base, tag, progress)
-    progress(f"{tag} is built")
-    return tag
+    with closing(connect()) as client:
+        found = _present(client, recipe.tag(base)) if base else vetting.default(client)
+        if found:
+            progress(f"{found} is there")
+            return found
+        base = base or _default_base(client, progress)
+        tag = recipe.tag(base)
+        _build(client, base, tag, progress)
+        progress(f"{tag} is built")
+        return tag
 
 
 def _default_base(client: docker.DockerClient, progress: Progress) -> str:
@@ -62,7 +63,7 @@ def _default_base(client: docker.DockerClient, progress: Progress) -> str:
         client.images.pull(*recipe.DEFAULT_BASE.split(":"))
         return recipe.DEFAULT_BASE
     except DockerException as error:
-        progress(f"It cannot be pulled: {printable(str(error).encode(), 200)}")
+        progress(f"It cannot be pulled: {tail(str(error).encode(), 200)}")
     made = recipe.debian_base()
     if not _present(client, made):
         _bootstrap(client, made, progress)
@@ -93,7 +94,7 @@ def _follow(command: list[str], progress: Progress) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         assert process.stdout is not None
         lines: list[str] = []
-        for line in map(printable, process.stdout):
+        for line in map(tail, process.stdout):
             lines = [*lines[-7:], line]
             progress(line)
     if process.returncode:
@@ -124,12 +125,12 @@ def _build(client: docker.DockerClient, base: str, tag: str, progress: Progress)
 def _watch(events: Iterable[Mapping[str, Any]], progress: Progress) -> None:
     last: list[str] = []
     for event in events:
-        if line := printable(str(event.get("stream", "")).encode(), 300):
+        if line := tail(str(event.get("stream", "")).encode(), 300):
             last = [*last[-8:], line]
             progress(line)
         if "error" in event:
             raise ImageUnusable(
-                f"the image was not built: {printable(str(event['error']).encode(), 400)}\n"
+                f"the image was not built: {tail(str(event['error']).encode(), 400)}\n"
                 + "\n".join(last),
                 hint="A mirror or a proxy? Set PIP_INDEX_URL, and PIP_CERT to its certificates, and try again.",
             )

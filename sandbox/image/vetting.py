@@ -20,7 +20,7 @@ from docker.errors import APIError, NotFound
 
 from mulligan.sandbox.errors import ImageMissing, ImageUnusable
 from mulligan.sandbox.image import recipe
-from mulligan.sandbox.interior import SYSTEM_PATH, printable
+from mulligan.sandbox.interior import SYSTEM_PATH, tail
 
 _QUESTION = """
 import sys
@@ -73,7 +73,7 @@ def default(client: docker.DockerClient) -> str | None:
 
 
 def _inspect(client: docker.DockerClient, name: str | None) -> tuple[str, Mapping[str, Any]]:
-    tag = name or default(client)
+    tag = default(client) if name is None else name
     if tag is None:
         raise ImageMissing("the sandbox's image is not built", hint="Run: make image, or: mulligan image")
     try:
@@ -81,7 +81,7 @@ def _inspect(client: docker.DockerClient, name: str | None) -> tuple[str, Mappin
     except NotFound as error:
         raise ImageMissing(f"there is no image {tag!r} here", hint=f"Run: docker pull {tag}") from error
     except APIError as error:
-        said = printable(str(error.explanation).encode(), 200)
+        said = tail(str(error.explanation).encode(), 200)
         raise ImageMissing(
             f"{tag!r} names no image: {said}", hint="Name one as `docker images` does."
         ) from error
@@ -122,7 +122,7 @@ def _run(client: docker.DockerClient, identity: str, command: list[str]) -> tupl
     try:
         container.start()
         code = int(container.wait(timeout=60)["StatusCode"])
-        return code, printable(container.logs(tail=20), 600)
+        return code, tail(container.logs(tail=20), 600)
     finally:
         container.remove(force=True, v=True)
 

@@ -389,9 +389,9 @@ helper.extra = lambda: 'extra'
     ),
     Case(
         "builtins that were replaced",
-        "import builtins; plain = builtins.len; builtins.len = lambda x: plain(x) + 100",
-        "print(len('abc'), len is plain)",
-        "builtins.len = plain",
+        "import builtins; plain = builtins.divmod; builtins.divmod = lambda a, b: 'mine'; builtins.extra = 1",
+        "print(divmod(7, 2), divmod is plain, extra)",
+        "builtins.divmod = plain; del builtins.extra",
     ),
     Case(
         "sys.stdout when it was replaced",

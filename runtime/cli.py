@@ -1,0 +1,259 @@
+"""The command line: `mulligan run`, `mulligan doctor`, `mulligan image`. Arguments and environment are read here only.
+
+Exit codes
+    0    every action completed, or the command did what it should
+    1    an action failed, or something could not be committed
+    2    wrong usage or bad input: a file, a workspace, a policy
+    3    there is no sandbox to be had
+    130  a Ctrl-C ended the run
+    141  whoever read the output closed it
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from mulligan.policies.errors import PolicyError
+from mulligan.policies.loading import load_policy
+from mulligan.runtime.errors import SessionBroken, WorkspaceInvalid
+from mulligan.runtime.jsonlines import JsonLines
+from mulligan.runtime.notebook import Cell, NotebookInvalid, parse_cells, read_cells
+from mulligan.sandbox.printable import printable
+from mulligan.runtime.render import Page
+from mulligan.runtime.session import Session, open_session
+from mulligan.sandbox.errors import MulliganError, SandboxError
+
+DONE, FAILED, BAD_INPUT, NO_SANDBOX, INTERRUPTED, OUTPUT_CLOSED = 0, 1, 2, 3, 130, 141
+
+EPILOG = """exit codes: 0 all completed; 1 an action failed or a path was not committed; 2 bad usage or
+input; 3 no sandbox to be had; 130 interrupted"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code. Wrong usage raises SystemExit(2), as argparse does."""
+    chosen = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a tick gets `\u2713`
+    try:
+        code = int(chosen.command(chosen))
+        sys.stdout.flush()
+        return code
+    except (MulliganError, PolicyError) as error:
+        _complain(error, chosen)
+        return _exit_code(error)
+    except KeyboardInterrupt:
+        print("mulligan: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the last flush would fail again
+        return OUTPUT_CLOSED
+
+
+def _complain(error: MulliganError | PolicyError, chosen: argparse.Namespace) -> None:
+    if getattr(chosen, "json", False):
+        JsonLines(sys.stdout).failed(error, error.message, error.hint)
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    console.print(f"mulligan: {printable(error.message)}", style="bold red")
+    if error.hint:
+        console.print(f"  {printable(error.hint)}")
+
+
+def _exit_code(error: Exception) -> int:
+    if isinstance(error, (WorkspaceInvalid, NotebookInvalid, PolicyError)):
+        return BAD_INPUT
+    if isinstance(error, (SandboxError, SessionBroken)):
+        return NO_SANDBOX
+    return FAILED
+
+
+# -- run -------------------------------------------------------------------------------------------------------
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    cells = [cell for name in chosen.files for cell in _cells(name)]
+    policy = load_policy(chosen.policy) if chosen.policy else None
+    view: Page | JsonLines = JsonLines(sys.stdout) if chosen.json else Page(_console())
+    started = time.monotonic()
+    with open_session(
+        chosen.workspace,
+        isolation=chosen.isolation,
+        image=chosen.image,
+        python=chosen.python,
+        policy=policy,
+        state=_state(chosen.state),
+    ) as session:
+        view.opened(session, chosen.workspace, time.monotonic() - started)
+        code = _play(cells, session, chosen, view)
+        if chosen.workspace is not None:
+            code = _finish(session, chosen, view, code)
+        view.ended(code)
+    return code
+
+
+def _cells(name: str) -> tuple[Cell, ...]:
+    return parse_cells(sys.stdin.buffer.read(), "stdin") if name == "-" else read_cells(Path(name))
+
+
+def _state(folder: Path | None) -> Path | None:
+    try:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        hint = "name a folder that you can write"
+        raise WorkspaceInvalid(f"the state folder {folder} cannot be made: {error.strerror}", hint=hint) from error
+    return folder
+
+
+def _play(
+    cells: Sequence[Cell], session: Session, chosen: argparse.Namespace, view: Page | JsonLines
+) -> int:
+    """The cells in turn, until one fails or a Ctrl-C comes."""
+    with _interrupting(session) as interrupts:
+        for number, cell in enumerate(cells, 1):
+            view.begins(number, len(cells), cell)
+            step = session.run(cell.action(), timeout=chosen.timeout, on_event=view.event)
+            view.step(number, step)
+            if not step.outcome.ok and chosen.undo_on_error and session.timeline.cursor == step.id:
+                view.restored(session.undo())
+            if interrupts.came:
+                return INTERRUPTED
+            if not step.outcome.ok:
+                return FAILED
+    return DONE
+
+
+def _finish(session: Session, chosen: argparse.Namespace, view: Page | JsonLines, code: int) -> int:
+    """Carry the changes to the user's folder if that was asked for and all went well; else say that they stay."""
+    if chosen.commit and code == DONE:
+        commit = session.commit()
+        view.committed(commit, chosen.workspace)
+        return FAILED if commit.conflicts else DONE
+    changes = [change for change in session.diff() if change.in_workspace]
+    if changes:
+        why = "not every action completed" if chosen.commit else "--commit writes"
+        view.kept_back(changes, chosen.workspace, why)
+    return code
+
+
+@dataclass(slots=True)
+class _Interrupts:
+    came: bool = False
+
+
+@contextmanager
+def _interrupting(session: Session) -> Iterator[_Interrupts]:
+    """A Ctrl-C interrupts the running action, whose step then tells what became of it. A second one ends this
+    program at once; the sandbox ends with it, and the next session clears up."""
+    interrupts = _Interrupts()
+    before = signal.getsignal(signal.SIGINT)
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        interrupts.came = True
+        session.interrupt()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    if before is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield interrupts
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+# -- the other commands -------------------------------------------------------------------------------------------
+
+
+def _doctor(chosen: argparse.Namespace) -> int:
+    from mulligan.runtime import doctor
+
+    return doctor.main(_console(), _state(chosen.state), json=chosen.json)
+
+
+def _image(chosen: argparse.Namespace) -> int:
+    from mulligan.sandbox.image import build
+
+    console = _console()
+    tag = build.ensure(chosen.base, lambda line: console.print(f"  {printable(line)}", style="dim", crop=False))
+    console.print(tag, style="bold")
+    return DONE
+
+
+def _console() -> Console:
+    return Console(highlight=False, markup=False, emoji=False)
+
+
+# -- arguments ----------------------------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mulligan",
+        description="Runs the Python that an AI agent writes, in a sandbox, and can take it back.",
+        epilog="`mulligan COMMAND --help` tells more. Start with `mulligan doctor`.",
+    )
+    parser.add_argument("--version", action="version", version=f"mulligan {version('mulligan')}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_run(commands.add_parser("run", help="run Python files or notebooks in a sandbox", epilog=EPILOG))
+    doctor = commands.add_parser("doctor", help="what this machine can do, what is missing, what adds it")
+    doctor.add_argument("--json", action="store_true", help="one JSON object, for programs")
+    doctor.add_argument("--state", type=Path, metavar="DIR", help="the folder that sessions are kept in")
+    doctor.set_defaults(command=_doctor)
+    image = commands.add_parser("image", help="build Docker's image for the sandbox, where it is missing")
+    image.add_argument("--base", metavar="IMAGE", help="any image with Python 3.10 or newer")
+    image.set_defaults(command=_image)
+    return parser
+
+
+def _add_run(run: argparse.ArgumentParser) -> None:
+    run.description = (
+        "Runs files in one session. A .py file is one action, or several where `# %%` lines divide it; "
+        "each code cell of a notebook is one. The run stops at the first action that does not complete."
+    ).replace("%", "%%")
+    add = run.add_argument
+    add("files", nargs="+", metavar="FILE", help=".py or .ipynb; - is Python from standard input")
+    add("--workspace", metavar="DIR", help="work on a copy of this folder (default: an empty one)")
+    add("--commit", action="store_true", help="at the end, if all completed, write the changes to the folder")
+    add("--undo-on-error", action="store_true", help="take back the action that failed before stopping")
+    add("--isolation", choices=("auto", "docker", "bubblewrap"), default="auto", help="default: auto")
+    add("--image", metavar="IMAGE", help="the Docker image to use")
+    add("--python", metavar="PATH", help="the interpreter that bubblewrap's sandbox uses")
+    add("--policy", type=Path, metavar="FILE", help="a policy in TOML: limits of the session")
+    add("--timeout", type=_seconds, metavar="SECONDS", help="for each action (default: the policy's)")
+    add("--state", type=Path, metavar="DIR", help="the folder that sessions are kept in")
+    add("--json", action="store_true", help="one JSON object a line, for programs")
+    run.set_defaults(command=lambda chosen: _run(_checked(run, chosen)))
+
+
+def _checked(run: argparse.ArgumentParser, chosen: argparse.Namespace) -> argparse.Namespace:
+    if chosen.commit and chosen.workspace is None:
+        run.error("--commit needs --workspace: there is no folder to write to")
+    return chosen
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not (0 < seconds < math.inf):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return seconds
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,152 @@
+"""A run for programs: one JSON object a line on standard output, in the order of what happened.
+
+Every object has `type`; these types and keys are stable, and new ones may be added.
+
+    session      session, isolation, version, image, workspace, seconds, bounds {name: {enforcement, how}}
+    action       action (its number from 1), count, place, source
+    output       action, stream ("stdout" or "stderr"), text
+    display      action, data (a MIME bundle), display_id, update
+    result       action, data
+    error        action, name, value, traceback (a list of lines)
+    clear        action, wait
+    step         action, step, outcome, duration, cause, changes [{path, change}],
+                 reach {files, memory, exact, stands}
+    restoration  step, memory, restored [{path, change}], stands, complete, duration
+    commit       folder, applied [{path, change}], conflicts [{path, ours, theirs}]
+    kept_back    folder, why, changes [{path, change}]
+    failure      error, message, hint
+    end          code (the exit code)
+
+Durations are seconds. Texts are as the action gave them out: JSON hides escape codes and does not remove them, so
+make them printable before you show them. All output is ASCII.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any, TextIO
+
+from mulligan.runtime.changes import FileChange
+from mulligan.runtime.checkpoint import Restoration
+from mulligan.runtime.commit import Commit
+from mulligan.runtime.notebook import Cell
+from mulligan.runtime.outcome import Lost, Outcome, Refused, Reverted
+from mulligan.runtime.session import Session
+from mulligan.runtime.step import Step
+from mulligan.sandbox.messages import Clear, Display, Error, Event, Result, Stream
+
+
+class JsonLines:
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._action = 0
+
+    def opened(self, session: Session, workspace: str | None, seconds: float) -> None:
+        report = session.report
+        bounds = {
+            name: {"enforcement": bound.enforcement, "how": bound.how} for name, bound in report.bounds.items()
+        }
+        self._write(
+            "session",
+            session=session.id,
+            isolation=report.engine,
+            version=report.version,
+            image=report.image,
+            workspace=workspace,
+            seconds=seconds,
+            bounds=bounds,
+        )
+
+    def begins(self, number: int, count: int, cell: Cell) -> None:
+        self._action = number
+        self._write("action", action=number, count=count, place=cell.place, source=cell.source)
+
+    def event(self, event: Event) -> None:
+        at = self._action
+        match event:
+            case Stream(name=name, text=text):
+                self._write("output", action=at, stream=name, text=text)
+            case Display(data=data, display_id=shown, update=update):
+                self._write("display", action=at, data=data, display_id=shown, update=update)
+            case Result(data=data):
+                self._write("result", action=at, data=data)
+            case Error(name=name, value=value, traceback=lines):
+                self._write("error", action=at, name=name, value=value, traceback=lines)
+            case Clear(wait=wait):
+                self._write("clear", action=at, wait=wait)
+
+    def step(self, number: int, step: Step) -> None:
+        reach = step.reach
+        self._write(
+            "step",
+            action=number,
+            step=step.id,
+            outcome=step.outcome.kind,
+            duration=step.duration,
+            cause=_cause(step.outcome),
+            changes=_changes(step.changes),
+            reach={
+                "files": reach.files,
+                "memory": reach.memory,
+                "exact": reach.exact,
+                "stands": reach.stands,
+            },
+        )
+
+    def restored(self, restoration: Restoration) -> None:
+        self._write(
+            "restoration",
+            step=restoration.step,
+            memory=restoration.memory,
+            restored=_changes(restoration.restored),
+            stands=restoration.stands,
+            complete=restoration.complete,
+            duration=restoration.duration,
+        )
+
+    def committed(self, commit: Commit, folder: str) -> None:
+        self._write(
+            "commit",
+            folder=folder,
+            applied=[{"path": _path(each.path), "change": each.did} for each in commit.applied],
+            conflicts=[
+                {"path": _path(each.path), "ours": each.ours, "theirs": each.theirs}
+                for each in commit.conflicts
+            ],
+        )
+
+    def kept_back(self, changes: Iterable[FileChange], folder: str, why: str) -> None:
+        self._write("kept_back", folder=folder, why=why, changes=_changes(changes))
+
+    def failed(self, error: Exception, message: str, hint: str) -> None:
+        self._write("failure", error=type(error).__name__, message=message, hint=hint)
+
+    def ended(self, code: int) -> None:
+        self._write("end", code=code)
+
+    def _write(self, kind: str, **values: Any) -> None:
+        record = {"type": kind, **values}
+        try:
+            line = json.dumps(record, allow_nan=False)
+        except (ValueError, RecursionError):  # a MIME bundle with numbers or depths that JSON does not have
+            line = json.dumps({**record, "data": {str(name): None for name in values.get("data", ())}})
+        self._file.write(line + "\n")
+        self._file.flush()
+
+
+def _cause(outcome: Outcome) -> str | None:
+    match outcome:
+        case Lost(cause=cause):
+            return cause
+        case Refused(verdict=verdict) | Reverted(verdict=verdict):
+            return "; ".join(finding.reason for finding in verdict.findings)
+    return None
+
+
+def _changes(changes: Iterable[FileChange]) -> list[dict[str, str]]:
+    return [{"path": change.path, "change": change.action} for change in changes]
+
+
+def _path(path: bytes) -> str:
+    return path.decode("utf-8", "backslashreplace")

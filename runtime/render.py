@@ -1,0 +1,183 @@
+"""A run as people see it: the action's own output as it comes, then one quiet line for each step.
+
+Everything that comes out of the sandbox passes `printable`, a whole line at a time: an escape sequence that arrives
+in two pieces is still seen as one, and a progress bar leaves its last state.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from rich.console import Console
+from rich.text import Text
+
+from mulligan.runtime.changes import FileChange
+from mulligan.runtime.checkpoint import Restoration
+from mulligan.runtime.commit import Commit
+from mulligan.runtime.notebook import Cell
+from mulligan.runtime.outcome import Lost, Outcome, Refused, Reverted, TimedOut, shorten
+from mulligan.sandbox.printable import printable
+from mulligan.runtime.session import Session
+from mulligan.runtime.step import Step
+from mulligan.runtime.timeline import one_line
+from mulligan.sandbox.messages import Clear, Display, Error, Event, Result, Stream
+
+#: characters of an unfinished line that are held back
+HELD = 1 << 16
+NAMES = 3
+
+_MARKS = {"added": "+", "changed": "~", "removed": "-"}
+_AS_BEFORE = "files and variables are as before this action"
+_STYLES = {"added": "green", "changed": "yellow", "removed": "red"}
+
+
+class Lines:
+    """Puts pieces of text together to lines, and gives each to `show` when it is whole."""
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        self._show = show
+        self._held = ""
+
+    def add(self, piece: str) -> None:
+        whole, newline, self._held = (self._held + piece).rpartition("\n")
+        if newline:
+            self._show(whole)
+        if len(self._held) > HELD:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._held:
+            self._show(self._held)
+            self._held = ""
+
+
+class Page:
+    """Writes a run to a console. Its methods are called in the order of a run's story."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._streams = {
+            "stdout": Lines(lambda text: self._text(text, "")),
+            "stderr": Lines(lambda text: self._text(text, "red")),
+        }
+
+    def opened(self, session: Session, workspace: str | None, seconds: float) -> None:
+        report = session.report
+        kept = f"a copy of {printable(workspace)}" if workspace else "an empty workspace"
+        said = f"{report.engine} {report.version}, {kept}, open in {spell(seconds)}"
+        self._line(Text.assemble(("mulligan  ", "bold"), (said, "dim")))
+
+    def begins(self, number: int, count: int, cell: Cell) -> None:
+        head = f"{number}/{count} " if count > 1 else ""
+        self._line(Text.assemble(), Text(f"{head}{one_line(cell.source, 70)}", "cyan"))
+
+    def event(self, event: Event) -> None:
+        match event:
+            case Stream(name=name, text=text):
+                other = "stdout" if name == "stderr" else "stderr"
+                self._streams[other].flush()
+                self._streams[name].add(text)
+            case Clear():
+                return
+            case Display(data=data) | Result(data=data):
+                self._flush()
+                self._text(_words(data), "")
+            case Error():
+                self._flush()
+                self._text("\n".join(event.traceback) or f"{event.name}: {event.value}", "red")
+
+    def step(self, number: int, step: Step) -> None:
+        self._flush()
+        outcome = step.outcome
+        mark, style = ("✓", "green") if outcome.ok else ("✗", "red")
+        line = Text.assemble((f"{mark} {step.id}  ", style), f"{outcome.kind}  {spell(step.duration)}")
+        self._line(line.append_text(tally(step.changes)))
+        if said := _said(outcome):
+            self._text(said, "red")
+        if not step.reach.exact:
+            reach = step.reach
+            self._line(Text(f"  undo to here: files {reach.files}, memory {reach.memory}", "yellow"))
+            self._stands(reach.stands)
+
+    def restored(self, restoration: Restoration) -> None:
+        where = f"step {restoration.step}" if restoration.step else "the beginning"
+        text = f"↶ back to {where}  {spell(restoration.duration)}  memory {restoration.memory}"
+        self._line(Text(text, "green").append_text(tally(restoration.restored)))
+        self._stands(restoration.stands)
+
+    def committed(self, commit: Commit, folder: str) -> None:
+        paths = [f"{each.did} {_path(each.path)}" for each in commit.applied]
+        self._line(Text.assemble(), Text(f"{len(paths)} written to {printable(folder)}", "bold"))
+        self._line(*(Text(f"  {path}") for path in paths))
+        for conflict in commit.conflicts:
+            said = f"  conflict: {_path(conflict.path)}: here {conflict.ours}, there {conflict.theirs}"
+            self._text(said, "yellow")
+
+    def kept_back(self, changes: Sequence[FileChange], folder: str, why: str) -> None:
+        text = f"nothing was written to {printable(folder)}: {why} "
+        self._line(Text.assemble(), Text(text, "dim").append_text(tally(changes)))
+
+    def ended(self, code: int) -> None:
+        self._flush()
+
+    def _stands(self, stands: Sequence[str]) -> None:
+        for line in stands:
+            self._text(f"  stands: {line}", "yellow")
+
+    def _flush(self) -> None:
+        for lines in self._streams.values():
+            lines.flush()
+
+    def _line(self, *lines: Text) -> None:
+        """Lines of our own, cut at the width."""
+        for line in lines:
+            self._console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
+
+    def _text(self, text: str, style: str) -> None:
+        """Text of the sandbox: every character that does not act on a terminal, wrapped by the terminal."""
+        shown = printable(text).rstrip("\n")
+        self._console.print(Text(shown, style), soft_wrap=True)
+
+
+def spell(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
+def tally(changes: Sequence[FileChange]) -> Text:
+    """How many files of each kind of change, and the first names."""
+    counts = Counter(change.action for change in changes)
+    text = Text()
+    for action, count in sorted(counts.items(), key=lambda item: list(_MARKS).index(item[0])):
+        text.append(f"  {_MARKS[action]}{count}", _STYLES[action])
+    names = [printable(change.path) for change in changes[:NAMES]]
+    if len(changes) > NAMES:
+        names.append("…")
+    return text.append(f"  {', '.join(names)}" if names else "", "dim")
+
+
+def _said(outcome: Outcome) -> str:
+    """Why we or the policy ended an action, or who did."""
+    match outcome:
+        case Refused(verdict=verdict) | Reverted(verdict=verdict):
+            said = [finding.reason for finding in verdict.findings]
+            said += [f"instead: {finding.instead}" for finding in verdict.findings if finding.instead]
+            return "  " + "; ".join(said)
+        case TimedOut(after=after, restored=True):
+            return f"  it did not obey within {after:g} s and was killed; {_AS_BEFORE}"
+        case TimedOut(after=after):
+            return f"  interrupted after {after:g} s; what it had done until then stands"
+        case Lost(cause=cause):
+            return f"  the kernel died: {cause}; {_AS_BEFORE}"
+    return ""
+
+
+def _words(data: object) -> str:
+    bundle = data if isinstance(data, dict) else {}
+    text = bundle.get("text/plain")
+    pictures = "".join(f"[{kind}] " for kind in sorted(bundle) if kind.startswith("image/"))
+    return shorten(pictures + text if isinstance(text, str) else f"[{', '.join(sorted(bundle))}]")
+
+
+def _path(path: bytes) -> str:
+    return printable(path.decode("utf-8", "backslashreplace"))
