@@ -145,7 +145,7 @@ def _finish(session: Session, chosen: argparse.Namespace, view: Page | JsonLines
         return FAILED if commit.conflicts else DONE
     changes = [change for change in session.diff() if change.in_workspace]
     if changes:
-        why = "not every action completed" if chosen.commit else "--commit writes"
+        why = "not every action completed" if chosen.commit else "--commit would"
         view.kept_back(changes, chosen.workspace, why)
     return code
 
@@ -223,7 +223,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     run.description = (
         "Runs files in one session. A .py file is one action, or several where `# %%` lines divide it; "
         "each code cell of a notebook is one. The run stops at the first action that does not complete."
-    ).replace("%", "%%")
+    )
     add = run.add_argument
     add("files", nargs="+", metavar="FILE", help=".py or .ipynb; - is Python from standard input")
     add("--workspace", metavar="DIR", help="work on a copy of this folder (default: an empty one)")

@@ -97,14 +97,17 @@ class Page:
             self._text(said, "red")
         if not step.reach.exact:
             reach = step.reach
-            self._line(Text(f"  undo to here: files {reach.files}, memory {reach.memory}", "yellow"))
-            self._stands(reach.stands)
+            if reach.memory != "exact":
+                self._line(Text(f"  an undo to here finds memory {reach.memory}, files {reach.files}", "yellow"))
+            for line in reach.stands:
+                self._text(f"  an undo to here: {line}", "yellow")
 
     def restored(self, restoration: Restoration) -> None:
         where = f"step {restoration.step}" if restoration.step else "the beginning"
         text = f"↶ back to {where}  {spell(restoration.duration)}  memory {restoration.memory}"
         self._line(Text(text, "green").append_text(tally(restoration.restored)))
-        self._stands(restoration.stands)
+        for line in restoration.stands:
+            self._text(f"  stands: {line}", "yellow")
 
     def committed(self, commit: Commit, folder: str) -> None:
         paths = [f"{each.did} {_path(each.path)}" for each in commit.applied]
@@ -115,15 +118,11 @@ class Page:
             self._text(said, "yellow")
 
     def kept_back(self, changes: Sequence[FileChange], folder: str, why: str) -> None:
-        text = f"nothing was written to {printable(folder)}: {why} "
+        text = f"nothing was written to {printable(folder)} ({why}):"
         self._line(Text.assemble(), Text(text, "dim").append_text(tally(changes)))
 
     def ended(self, code: int) -> None:
         self._flush()
-
-    def _stands(self, stands: Sequence[str]) -> None:
-        for line in stands:
-            self._text(f"  stands: {line}", "yellow")
 
     def _flush(self) -> None:
         for lines in self._streams.values():

@@ -22,7 +22,7 @@ from docker.types import LogConfig, Mount, Ulimit
 from mulligan.sandbox import interior
 from mulligan.sandbox.errors import NoIsolation, SandboxError
 from mulligan.sandbox.image import vetting
-from mulligan.sandbox.isolation import WRITABLE, Bound, Enforcement, Isolation, Report
+from mulligan.sandbox.isolation import Bound, Enforcement, Isolation, Report
 
 SESSION, OWNER, OWNER_START, OWNER_PLACE = (
     "mulligan.session",
@@ -171,18 +171,16 @@ def _create(
         Mount(mount.target, str(mount.source), type="bind", read_only=not mount.writable)
         for mount in isolation.mounts
     ]
-    # A volume that the image declares would be one more writable place.
-    volumes = [
-        Mount(path, None, type="volume", read_only=True) for path in image.volumes - set(WRITABLE.values())
-    ]
+    # A volume that the image declares would be one more writable place: an empty folder stands there instead.
+    empty = {"/dev/mqueue", *image.volumes} - {mount.target for mount in isolation.mounts}
     confinement = client.api.create_host_config(
         network_mode="none",
         ipc_mode="private",
         read_only=True,
         cap_drop=["ALL"],
         security_opt=["no-new-privileges"],
-        mounts=[*binds, *accounts, *volumes],
-        tmpfs={"/dev/mqueue": "ro,size=4k,mode=0555"},
+        mounts=[*binds, *accounts],
+        tmpfs=dict.fromkeys(sorted(empty), "ro,size=4k,mode=0555"),
         mem_limit=limits.memory,
         memswap_limit=limits.memory,
         nano_cpus=int(limits.cpus * 1e9),

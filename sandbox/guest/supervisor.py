@@ -353,7 +353,8 @@ class Supervisor:
             what: seen[what] - self.usual.get(what, 0) if what in self.usual else seen[what] for what in seen
         }
         self.twins.expect(Pending(name, request, ours, bystanders, seen))
-        self.worker.send(channel.CHECKPOINT, [name.encode()], [theirs.detach()])
+        graves = json.dumps(self.twins.graves()).encode()
+        self.worker.send(channel.CHECKPOINT, [name.encode(), graves], [theirs.detach()])
 
     def settle_checkpoints(self) -> None:
         """Answer each checkpoint whose twin has spoken, and of which the worker has said that it goes on."""

@@ -10,9 +10,11 @@ import os
 import re
 from typing import Any
 
+from . import processes
+
 #: libraries whose thread pools start again by themselves in a forked child (OpenBLAS by its fork handlers, the
 #: OpenMP runtimes because the worker pauses them)
-_POOLS = ("openblas", "libgomp", "libomp", "libiomp", "libmkl")
+_POOLS = (b"openblas", b"libgomp", b"libomp", b"libiomp", b"libmkl")
 _MOST = 50
 _NO_FILE = ("/dev/zero", "/memfd:", "/SYSV")
 
@@ -20,7 +22,7 @@ _NO_FILE = ("/dev/zero", "/memfd:", "/SYSV")
 def survey(pid: int) -> dict[str, Any]:
     """Threads, sockets, pipes, devices and shared anonymous memory of a process, bounded."""
     try:
-        maps = _read(f"/proc/{pid}/maps")
+        maps = processes.read(f"/proc/{pid}/maps")
         found = _descriptors(pid)
         found["threads"] = max(0, len(os.listdir(f"/proc/{pid}/task")) - 1)
     except OSError as error:
@@ -52,19 +54,14 @@ def _descriptors(pid: int) -> dict[str, Any]:
 
 
 #: a line of /proc/PID/maps whose mapping is shared and writable; its path
-_SHARED = re.compile(r"^\S+ .w.s \S+ \S+ \d+ *(.*)$", re.MULTILINE)
+_SHARED = re.compile(rb"^\S+ .w.s \S+ \S+ \d+ *(.*)$", re.MULTILINE)
 
 
-def _shared(maps: str) -> list[str]:
+def _shared(maps: bytes) -> list[str]:
     """Shared writable mappings that no file of the session stands behind."""
-    paths = set(_SHARED.findall(maps))
+    paths = {path.decode(errors="replace") for path in _SHARED.findall(maps)}
     return sorted(
         path or "anonymous"
         for path in paths
         if not path.startswith("/") or path.endswith("(deleted)") or path.startswith(_NO_FILE)
     )
-
-
-def _read(path: str) -> str:
-    with open(path, errors="replace") as file:
-        return file.read()

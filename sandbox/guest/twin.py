@@ -56,6 +56,15 @@ def fork(worker: Worker, name: bytes, sock: socket.socket) -> bool:
     return pid == 0
 
 
+def bury(pids: list[int]) -> None:
+    """Collect twins of ours that were discarded: they are our children, and would stay zombies."""
+    for pid in pids:
+        try:
+            os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:
+            continue  # forked by a worker before us: the supervisor collects it
+
+
 def _sleep(
     worker: Worker, name: bytes, sock: socket.socket, files: list[descriptors.OpenFile], dice: Any
 ) -> None:

@@ -75,6 +75,8 @@ class Twins:
         self._pending: dict[str, Pending] = {}
         #: the successor of a twin that was woken has yet to speak
         self._heirs: dict[str, tuple[socket.socket, channel.Reader, list[Identity]]] = {}
+        #: pids of discarded twins; whoever forked one has to collect it
+        self._graves: set[int] = set()
 
     def knows(self, name: str) -> bool:
         return name in self._twins or name in self._pending or name in self._heirs
@@ -172,8 +174,14 @@ class Twins:
                 signal.pidfd_send_signal(twin.pidfd, signal.SIGKILL)
             except ProcessLookupError:
                 pass
+            self._graves.add(twin.pid)
             twin.sock.close()
             twin.close()
+
+    def graves(self) -> list[int]:
+        """Discarded twins that are still zombies, for the worker that forked them to collect."""
+        self._graves = {pid for pid in self._graves if os.path.exists(f"/proc/{pid}")}
+        return sorted(self._graves)
 
 
 def _first_word(reader: channel.Reader, wait_on: socket.socket | None = None) -> int:

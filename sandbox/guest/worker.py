@@ -18,6 +18,7 @@ if __name__ == "__main__" and not __package__:
     __import__(__package__)
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -89,6 +90,8 @@ class Worker:
             setattr(sys, f"__{name}__", stream)
         self._loop.add_reader(self.sock, self._receive)
         self._loop.call_soon(self._attach_loop)
+        gc.collect()
+        gc.freeze()  # what is loaded now stays: a collection that walked it would copy its pages after each fork
         serving = self._loop.create_task(self._serve())
         self._between = self._say_ready
         while True:
@@ -135,6 +138,7 @@ class Worker:
             await self.dispatch(message.parts)
         elif message.kind == channel.CHECKPOINT:
             self._between = lambda: self._checkpoint(message.parts[0], message.fds[0])
+            twin.bury(json.loads(message.parts[1]))
             self._loop.stop()
             await asyncio.sleep(0)  # the loop stops here, and is run again after the fork
             await self.warm()
@@ -188,6 +192,8 @@ class Worker:
 
 def make_kernel(worker: Worker) -> Any:
     """ipykernel's IPythonKernel on our channels. Imported here: this takes most of the start-up time."""
+    # The debugger is not supported here (it needs threads and TCP); left out, the kernel is a third smaller.
+    sys.modules["debugpy"] = None  # type: ignore[assignment]
     from ipykernel import ipkernel
     from jupyter_client.session import Session
     from traitlets import Any as AnyTrait
@@ -223,7 +229,7 @@ def make_kernel(worker: Worker) -> Any:
     config.HistoryManager.enabled = False  # its writer is a thread
     config.InteractiveShell.colors = "NoColor"
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    return Kernel(
+    kernel = Kernel(
         session=session,
         iopub_socket=Frames(worker, channel.IOPUB),
         shell_stream=Frames(worker, channel.SHELL),
@@ -233,6 +239,8 @@ def make_kernel(worker: Worker) -> Any:
         log=logging.getLogger("mulligan.worker"),
         config=config,
     )
+    del sys.modules["debugpy"]
+    return kernel
 
 
 class Capture:

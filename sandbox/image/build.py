@@ -124,16 +124,17 @@ def _build(client: docker.DockerClient, base: str, tag: str, progress: Progress)
 
 def _watch(events: Iterable[Mapping[str, Any]], progress: Progress) -> None:
     last: list[str] = []
-    for event in events:
+    failure = ""
+    for event in events:  # to the end, which an error is too: the connection is free only then
         if line := tail(str(event.get("stream", "")).encode(), 300):
             last = [*last[-8:], line]
             progress(line)
-        if "error" in event:
-            raise ImageUnusable(
-                f"the image was not built: {tail(str(event['error']).encode(), 400)}\n"
-                + "\n".join(last),
-                hint="A mirror or a proxy? Set PIP_INDEX_URL, and PIP_CERT to its certificates, and try again.",
-            )
+        failure = tail(str(event.get("error", "")).encode(), 400) or failure
+    if failure:
+        raise ImageUnusable(
+            "\n".join([f"the image was not built: {failure}", *last]),
+            hint="A mirror or a proxy? Set PIP_INDEX_URL, and PIP_CERT to its certificates, and try again.",
+        )
 
 
 def _forget_stages(client: docker.DockerClient) -> None:

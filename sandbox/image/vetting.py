@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import docker
-from docker.errors import APIError, NotFound
+from docker.errors import APIError, NotFound, NullResource
 
 from mulligan.sandbox.errors import ImageMissing, ImageUnusable
 from mulligan.sandbox.image import recipe
@@ -80,8 +80,8 @@ def _inspect(client: docker.DockerClient, name: str | None) -> tuple[str, Mappin
         return tag, client.api.inspect_image(tag)
     except NotFound as error:
         raise ImageMissing(f"there is no image {tag!r} here", hint=f"Run: docker pull {tag}") from error
-    except APIError as error:
-        said = tail(str(error.explanation).encode(), 200)
+    except (APIError, NullResource) as error:
+        said = tail(str(error).encode(), 200)
         raise ImageMissing(
             f"{tag!r} names no image: {said}", hint="Name one as `docker images` does."
         ) from error

@@ -9,6 +9,7 @@ import pytest
 
 import mulligan
 from mulligan import Restoration, Session, Step
+from mulligan.policies.policy import Resources
 
 #: what each attack may begin with: who else is here
 PRELUDE = """
@@ -100,3 +101,18 @@ def opened(isolation: str, tmp_path: Path) -> Iterator[Callable[..., Attacker]]:
     yield open_one
     for session in sessions:
         session.close()
+
+
+@pytest.fixture(scope="module")
+def small_session(isolation: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    resources = Resources(memory=1 << 30, pids=100, open_files=512, file_size=1 << 28)
+    policy = mulligan.Policy(resources=resources)
+    with mulligan.open(isolation=isolation, state=tmp_path_factory.mktemp("small"), policy=policy) as session:
+        yield session
+
+
+@pytest.fixture
+def small(small_session: Session) -> Attacker:
+    """As `attacker`, in a session that may use little."""
+    small_session.reset()
+    return Attacker(small_session)

@@ -49,7 +49,7 @@ while not os.path.exists("beat.txt"):
     assert back.complete, back
 
 
-def test_a_fork_bomb_is_ended(opened: object, attacker: Attacker) -> None:
+def test_a_fork_bomb_is_ended(attacker: Attacker) -> None:
     marked = attacker.mark()
     attacker.run(
         """

@@ -14,7 +14,7 @@ import pytest
 from mulligan.sandbox.docker import DockerEngine, connect
 from mulligan.sandbox.errors import ImageMissing, ImageUnusable
 from mulligan.sandbox.image import build, recipe, vetting
-from mulligan.sandbox.isolation import Isolation
+from mulligan.sandbox.isolation import GUEST, Isolation, Mount
 
 pytestmark = pytest.mark.docker
 
@@ -178,8 +178,6 @@ def test_a_folder_that_an_image_declares_as_a_volume_cannot_be_written(
     (guest / "supervisor.py").write_text(
         "import os; print(os.getuid(), os.statvfs('/data').f_flag & os.ST_RDONLY)"
     )
-    from mulligan.sandbox.isolation import GUEST, Mount
-
     isolation = Isolation(
         session="volume", mounts=(Mount(source=guest, target=GUEST),), uid=1000, gid=1000, image=image
     )

@@ -1,0 +1,75 @@
+"""A worker that hostile code has taken over may lie about the checkpoint that it is asked for. The moments before
+that code ran come back exactly all the same, and what could not be captured is not called captured for long."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.guarantees.conftest import Attacker
+
+LIES = {
+    "no_fork": "os.fork = lambda: 12345",
+    "fork_raises": "def fork(): raise OSError('no')\nos.fork = fork",
+    "child_ends": "real = os.fork\ndef fork():\n    pid = real()\n    return pid if pid else os._exit(0)\nos.fork = fork",
+    "child_ends_by_hook": "os.register_at_fork(after_in_child=lambda: os._exit(0))",
+    "hook_raises": "os.register_at_fork(before=lambda: 1 / 0, after_in_child=lambda: 1 / 0)",
+    "broken_json": "import json\njson.dumps = lambda *_, **__: 'x' * 100",
+    "broken_channel": "channel = sys.modules['mulligan_guest.channel']\nchannel.Writer.send = lambda *_: None",
+    "twin_gone": "sys.modules['mulligan_guest.twin'].fork = lambda *_: False",
+    "worker_speaks_as_twin": """
+twin = sys.modules['mulligan_guest.twin']
+def fork(worker, name, sock):
+    twin.channel.Writer(sock).send(8, [name])
+    globals()['hoard'] = sock
+    return False
+twin.fork = fork""",
+    "another_process_speaks_as_twin": """
+twin = sys.modules['mulligan_guest.twin']
+real = os.fork
+def fork(worker, name, sock):
+    if real() == 0:
+        twin.channel.Writer(sock).send(8, [name])
+        time.sleep(1000)
+    return False
+twin.fork = fork""",
+    "confesses_without_end": "sys.modules['mulligan_guest.twin'].confession = lambda: {'threads': ['x' * 10**6] * 50}",
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_the_moment_before_the_lie_comes_back_exactly(attacker: Attacker, lie: str) -> None:
+    marked = attacker.mark()
+    attacker.session.run(f"import os, sys, time\nplanted = True\n{LIES[lie]}")
+    attacker.undo_to(marked)
+
+
+@pytest.mark.parametrize(
+    "lie", ["no_fork", "child_ends", "child_ends_by_hook", "twin_gone", "worker_speaks_as_twin"]
+)
+def test_a_checkpoint_without_a_twin_is_not_called_exact(attacker: Attacker, lie: str) -> None:
+    marked = attacker.mark()
+    step = attacker.session.run(f"import os, sys, time\n{LIES[lie]}")
+    assert step.reach.memory != "exact"
+    assert step.reach.stands
+    attacker.undo_to(marked)
+
+
+def test_a_busy_worker_that_replied_early_is_not_called_captured(attacker: Attacker) -> None:
+    """A thread that never lets go of the interpreter keeps the worker from forking; undo still works."""
+    marked = attacker.mark()
+    attacker.session.run(
+        "import re, threading\nthreading.Timer(0.0, lambda: re.match('(a*)*b', 'a' * 40)).start()"
+    )
+    attacker.undo_to(marked)
+
+
+def test_a_worker_that_dies_between_its_reply_and_its_checkpoint_is_noticed(attacker: Attacker) -> None:
+    marked = attacker.mark()
+    for delay in (0.0, 0.0005, 0.001, 0.002, 0.005):
+        attacker.session.run(f"import os, threading\nthreading.Timer({delay}, os._exit, (3,)).start()")
+        attacker.session.run("x = 1", timeout=5)
+        back = attacker.session.goto(marked)
+        attacker.check_return(back)
