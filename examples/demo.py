@@ -12,8 +12,9 @@ import argparse
 import hashlib
 import json
 import sys
+import textwrap
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -21,6 +22,7 @@ from rich.text import Text
 from vega_datasets import local_data
 
 import mulligan
+from mulligan.runtime.changes import FileChange
 from mulligan.sandbox.engines import decide
 
 LOAD = """
@@ -48,18 +50,19 @@ plt.close(figure)
 """
 
 TRAIN = """
-import pickle
+import pickle, warnings
+warnings.simplefilter("ignore", UserWarning)  # of counting physical cores, which the sandbox does not show
 from sklearn.ensemble import HistGradientBoostingRegressor
 columns = ["precipitation", "temp_max", "temp_min", "wind"]
-features = weather[columns].iloc[:-1].assign(day=weather.date.dt.dayofyear)
+features = weather[columns].iloc[:-1].assign(day=weather.date.dt.day_of_year)
 tomorrow = weather.temp_max.shift(-1).iloc[:-1]
 model = HistGradientBoostingRegressor(random_state=0).fit(features[:1096], tomorrow[:1096])
 error = (model.predict(features[1096:]) - tomorrow[1096:]).abs().mean()
 guess = (features.temp_max[1096:] - tomorrow[1096:]).abs().mean()
 with open("model.pkl", "wb") as file:
     pickle.dump(model, file)
-print(f"tomorrow's high, {len(features) - 1096} days it never saw: off by {error:.2f} °C "
-      f"(saying 'as today': {guess:.2f})")
+print(f"tomorrow's high, on {len(features) - 1096} days it never saw:")
+print(f"off by {error:.2f} °C on average ('the same as today' is off by {guess:.2f} °C)")
 """
 
 #: an action like any other, so it prints its findings; in the end two of its runs are compared
@@ -75,14 +78,14 @@ print(json.dumps({
 
 SPOIL = """
 weather.loc[:, "temp_max"] = weather.temp_max.sample(frac=1).values   # "shuffle for robustness"
-weather.drop(weather.index[::2], inplace=True)
-model.fit(features[:60], tomorrow[:60] * 0)                           # "retrain quickly"
+weather.iloc[::2, 1:5] = 0.0
+model.fit(features[:60], tomorrow[:60] * 0);                          # "retrain quickly"
 """
 
 DELETE = """
 import os
 os.remove("seattle-weather.csv"); os.remove("weather.png")            # "clean up"
-open("model.pkl", "wb").write(b"oops")
+open("model.pkl", "wb").write(b"oops");
 """
 
 KILL = """
@@ -127,7 +130,10 @@ def tell(data: Path, isolation: str) -> int:
         fact("isolation", f"{session.report.engine} {session.report.version} ({choice.why})")
         fact("confined", confinement(session))
         fact("data", f"{data}: the session works on a copy")
-        fact("opened in", f"{time.monotonic() - started:.2f} s, self-test of {len(session.report.probes)} probes included")
+        fact(
+            "opened in",
+            f"{time.monotonic() - started:.2f} s, with a self-test of {len(session.report.probes)} probes",
+        )
 
         heading("The agent works")
         act(session, "load the data", LOAD)
@@ -137,10 +143,10 @@ def tell(data: Path, isolation: str) -> int:
         before = prove(session)
 
         heading("The agent does damage")
-        act(session, "spoil the data frame and the model", SPOIL)
+        act(session, "spoil the frame and the model", SPOIL)
         act(session, "delete and overwrite files", DELETE)
         wrecked = prove(session)
-        act(session, "delete everything, kill the kernel", KILL)
+        act(session, "delete all, kill the kernel", KILL)
         note("a dead kernel ends the step, not the session: its damage is already gone")
 
         heading(f"Undo to step {good.id}")
@@ -175,12 +181,16 @@ def act(session: mulligan.Session, title: str, source: str) -> mulligan.Step:
     """Run one action and show its outcome in a line, with what it printed below."""
     step = session.run(f"# {title}{source}", timeout=100)
     checkpoint = step.settled.result()
-    taken = "" if isinstance(checkpoint, str) or not checkpoint.duration else f"checkpoint {ms(checkpoint.duration)}"
+    taken = (
+        ""
+        if isinstance(checkpoint, str) or not checkpoint.duration
+        else f"checkpoint {ms(checkpoint.duration)}"
+    )
     style = "green" if step.outcome.ok else "red"
     console.print(
         Text.assemble(
             ("✓ " if step.outcome.ok else "✗ ", style),
-            f"{step.id:<3}{title:<37}",
+            f"{step.id:<3}{title:<31}",
             (f"{step.outcome.kind:<10}", style),
             (f"{ms(step.duration):>8}  {taken}", "dim"),
         ),
@@ -188,8 +198,7 @@ def act(session: mulligan.Session, title: str, source: str) -> mulligan.Step:
     )
     for line in step.outcome.text.splitlines():
         note(line)
-    if step.changes:
-        note("files: " + "  ".join(map(str, step.changes)))
+    note(files(step.changes))
     return step
 
 
@@ -223,10 +232,17 @@ def compare(before: Proof, wrecked: Proof, after: Proof) -> bool:
 
 
 def report(back: mulligan.Restoration) -> None:
-    names = "  ".join(map(str, back.restored))
-    note(f"{ms(back.duration)}: memory {back.memory}, files {names}")
+    note(f"{ms(back.duration)}: memory {back.memory}")
+    note(files(back.restored))
     for line in back.stands:
         note(f"stands: {line}")
+
+
+def files(changes: Sequence[FileChange]) -> str:
+    """Those of the workspace by name, the others (caches in the home folder, say) by number."""
+    ours = [str(change) for change in changes if change.in_workspace]
+    others = len(changes) - len(ours)
+    return "  ".join([*ours, *([f"and {others} outside the workspace"] if others else [])])
 
 
 def confinement(session: mulligan.Session) -> str:
@@ -253,7 +269,8 @@ def fact(name: str, text: str) -> None:
 
 
 def note(text: str) -> None:
-    console.print(Text(f"     {text}", "dim"), no_wrap=True, overflow="ellipsis")
+    for line in textwrap.wrap(text, 75, replace_whitespace=False):
+        console.print(Text(f"     {line}", "dim"))
 
 
 def ms(seconds: float) -> str:

@@ -14,7 +14,9 @@ def main() -> None:
         prices.write_text("apple,3\npear,4\n")
 
         with mulligan.open(workspace=folder) as session:
-            step = session.run("prices = dict(line.strip().split(',') for line in open('prices.csv'))\nprices")
+            step = session.run(
+                "prices = dict(line.strip().split(',') for line in open('prices.csv'))\nprices"
+            )
             print(f"step {step.id} {step.outcome.kind}: {step.outcome.text}")
 
             step = session.run("prices.clear(); open('prices.csv', 'w').close()")

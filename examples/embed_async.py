@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import mulligan
-from mulligan.runtime.outcome import printable
+from mulligan.sandbox.printable import printable
 
 COUNT = """
 import time

@@ -11,14 +11,14 @@ TASK = "write the mean of the column 'b' of table.csv to mean.txt"
 SETUP = "rows = ['a,b', '1,10', '2,x', '3,30']; open('table.csv', 'w').write('\\n'.join(rows))"
 PROPOSALS = (
     # breaks the file it reads, then fails
-    "lines = open('table.csv').read().split(); open('table.csv', 'w').close()\n"
-    "open('mean.txt', 'w').write(str(sum(float(line.split(',')[1]) for line in lines[1:]) / 3))",
+    """lines = open('table.csv').read().split(); open('table.csv', 'w').close()
+open('mean.txt', 'w').write(str(sum(float(line.split(',')[1]) for line in lines[1:]) / 3))""",
     # takes the process with it
     "import os; os.remove('table.csv'); os.abort()",
     # leaves out what is no number
-    "lines = open('table.csv').read().split()[1:]\n"
-    "numbers = [float(b) for b in (line.split(',')[1] for line in lines) if b.isdigit()]\n"
-    "open('mean.txt', 'w').write(str(sum(numbers) / len(numbers)))",
+    """lines = open('table.csv').read().split()[1:]
+numbers = [float(b) for b in (line.split(',')[1] for line in lines) if b.isdigit()]
+open('mean.txt', 'w').write(str(sum(numbers) / len(numbers)))""",
 )
 
 

@@ -32,10 +32,10 @@ from mulligan.policies.loading import load_policy
 from mulligan.runtime.errors import SessionBroken, WorkspaceInvalid
 from mulligan.runtime.jsonlines import JsonLines
 from mulligan.runtime.notebook import Cell, NotebookInvalid, parse_cells, read_cells
-from mulligan.sandbox.printable import printable
 from mulligan.runtime.render import Page
 from mulligan.runtime.session import Session, open_session
 from mulligan.sandbox.errors import MulliganError, SandboxError
+from mulligan.sandbox.printable import printable
 
 DONE, FAILED, BAD_INPUT, NO_SANDBOX, INTERRUPTED, OUTPUT_CLOSED = 0, 1, 2, 3, 130, 141
 
@@ -115,13 +115,13 @@ def _state(folder: Path | None) -> Path | None:
             folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         hint = "name a folder that you can write"
-        raise WorkspaceInvalid(f"the state folder {folder} cannot be made: {error.strerror}", hint=hint) from error
+        raise WorkspaceInvalid(
+            f"the state folder {folder} cannot be made: {error.strerror}", hint=hint
+        ) from error
     return folder
 
 
-def _play(
-    cells: Sequence[Cell], session: Session, chosen: argparse.Namespace, view: Page | JsonLines
-) -> int:
+def _play(cells: Sequence[Cell], session: Session, chosen: argparse.Namespace, view: Page | JsonLines) -> int:
     """The cells in turn, until one fails or a Ctrl-C comes."""
     with _interrupting(session) as interrupts:
         for number, cell in enumerate(cells, 1):
@@ -188,7 +188,9 @@ def _image(chosen: argparse.Namespace) -> int:
     from mulligan.sandbox.image import build
 
     console = _console()
-    tag = build.ensure(chosen.base, lambda line: console.print(f"  {printable(line)}", style="dim", crop=False))
+    tag = build.ensure(
+        chosen.base, lambda line: console.print(f"  {printable(line)}", style="dim", crop=False)
+    )
     console.print(tag, style="bold")
     return DONE
 

@@ -21,10 +21,10 @@ import platformdirs
 from rich.console import Console
 from rich.text import Text
 
-from mulligan.runtime.outcome import printable
 from mulligan.runtime.session import open_session
 from mulligan.sandbox import bubblewrap, interpreter
 from mulligan.sandbox.errors import MulliganError
+from mulligan.sandbox.printable import printable
 from mulligan.sandbox.snapshots.content import clone
 
 ISOLATIONS = ("docker", "bubblewrap")
@@ -72,7 +72,9 @@ def main(console: Console, state: Path | None, *, json: bool) -> int:
     if json:
         print(_json(found, trials))
     else:
-        last = f"Sessions can be opened in {' and in '.join(works)}." if works else "No session can be opened."
+        last = (
+            f"Sessions can be opened in {' and in '.join(works)}." if works else "No session can be opened."
+        )
         console.print(Text.assemble("\n", (last, "bold green" if works else "bold red")))
     return 0 if works else 3
 

@@ -45,7 +45,8 @@ class JsonLines:
     def opened(self, session: Session, workspace: str | None, seconds: float) -> None:
         report = session.report
         bounds = {
-            name: {"enforcement": bound.enforcement, "how": bound.how} for name, bound in report.bounds.items()
+            name: {"enforcement": bound.enforcement, "how": bound.how}
+            for name, bound in report.bounds.items()
         }
         self._write(
             "session",

@@ -27,7 +27,7 @@ class NotebookInvalid(MulliganError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """`place` names it for people: the file, and the cell's number where the file has several."""
+    """`place` names it for people: the file and, where that has several cells, its number among all of them."""
 
     place: str
     source: str
@@ -56,13 +56,15 @@ def parse_cells(data: bytes, name: str, *, notebook: bool = False) -> tuple[Cell
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise NotebookInvalid(f"{name}, line {line}: not UTF-8", hint="save the file as UTF-8") from error
-    found = _notebook_sources(text, name) if notebook else _python_sources(text)
-    sources = [source for source in found if source.strip()]
-    if not sources:
+    sources = list(_notebook_sources(text, name) if notebook else _python_sources(text))
+    cells = tuple(
+        Cell(f"{name}:{number}" if len(sources) > 1 else name, source)
+        for number, source in enumerate(sources, 1)
+        if source.strip()
+    )
+    if not cells:
         raise NotebookInvalid(f"{name} has no code to run")
-    if len(sources) == 1:
-        return (Cell(name, sources[0]),)
-    return tuple(Cell(f"{name}:{number}", source) for number, source in enumerate(sources, 1))
+    return cells
 
 
 def _python_sources(text: str) -> Iterator[str]:
@@ -71,8 +73,7 @@ def _python_sources(text: str) -> Iterator[str]:
     if not rest or any(line.strip() and not line.startswith("#") for line in head.split("\n")):
         yield head
     for title, source in zip(rest[::2], rest[1::2], strict=True):
-        if "[markdown]" not in title:
-            yield source.strip("\n")
+        yield "" if "[markdown]" in title else source.strip("\n")
 
 
 def _notebook_sources(text: str, name: str) -> list[str]:
@@ -103,7 +104,9 @@ def _language(book: dict[str, Any]) -> str:
 def _source(cell: Any, place: str) -> str:
     """The code in a cell; nothing for cells of other types."""
     if not isinstance(cell, dict) or not isinstance(cell.get("cell_type"), str):
-        raise NotebookInvalid(f"{place} has no cell_type", hint="open the notebook in Jupyter and save it again")
+        raise NotebookInvalid(
+            f"{place} has no cell_type", hint="open the notebook in Jupyter and save it again"
+        )
     if cell["cell_type"] != "code":
         return ""
     source = cell.get("source")

@@ -17,11 +17,11 @@ from mulligan.runtime.checkpoint import Restoration
 from mulligan.runtime.commit import Commit
 from mulligan.runtime.notebook import Cell
 from mulligan.runtime.outcome import Lost, Outcome, Refused, Reverted, TimedOut, shorten
-from mulligan.sandbox.printable import printable
 from mulligan.runtime.session import Session
 from mulligan.runtime.step import Step
 from mulligan.runtime.timeline import one_line
 from mulligan.sandbox.messages import Clear, Display, Error, Event, Result, Stream
+from mulligan.sandbox.printable import printable
 
 #: characters of an unfinished line that are held back
 HELD = 1 << 16
@@ -98,7 +98,9 @@ class Page:
         if not step.reach.exact:
             reach = step.reach
             if reach.memory != "exact":
-                self._line(Text(f"  an undo to here finds memory {reach.memory}, files {reach.files}", "yellow"))
+                self._line(
+                    Text(f"  an undo to here finds memory {reach.memory}, files {reach.files}", "yellow")
+                )
             for line in reach.stands:
                 self._text(f"  an undo to here: {line}", "yellow")
 

@@ -8,6 +8,7 @@ belongs to the dead, and only that.
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from collections.abc import Mapping
 from contextlib import ExitStack, closing, suppress
@@ -118,23 +119,33 @@ class DockerEngine:
 def connect() -> docker.DockerClient:
     """A client of an engine that answers. NoIsolation says why there is none."""
     try:
+        _knock()
         client = docker.from_env(timeout=ANSWERING)
-    except (DockerException, requests.RequestException) as error:
-        raise _unreachable(error) from error
+    except PermissionError as error:
+        raise NoIsolation(
+            "this user may not use the Docker engine",
+            hint="Run: sudo usermod -aG docker $USER, and log in again; or use isolation='bubblewrap'",
+        ) from error
+    except (OSError, DockerException) as error:
+        raise _silent() from error
     try:
         client.ping()
     except (DockerException, requests.RequestException) as error:
         client.close()
-        raise _unreachable(error) from error
+        raise _silent() from error
     return client
 
 
-def _unreachable(error: Exception) -> NoIsolation:
-    if "PermissionError" in str(error) or "Permission denied" in str(error):
-        return NoIsolation(
-            "this user may not use the Docker engine",
-            hint="Run: sudo usermod -aG docker $USER, and log in again; or use isolation='bubblewrap'",
-        )
+def _knock() -> None:
+    """Try the engine's socket first: the SDK leaves one open where nobody answers, and hides the reason."""
+    where = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+    if where.startswith("unix://"):
+        with socket.socket(socket.AF_UNIX) as knocking:
+            knocking.settimeout(ANSWERING)
+            knocking.connect(where.removeprefix("unix://"))
+
+
+def _silent() -> NoIsolation:
     return NoIsolation(
         "no Docker engine answers",
         hint="Run: sudo systemctl start docker, or `make engine`; or use isolation='bubblewrap'",

@@ -41,7 +41,6 @@ class OpenFile(NamedTuple):
 
 def capture() -> list[OpenFile]:
     """Every descriptor of a regular file in this process, as it is now."""
-    locks = _locks()
     found = []
     for name in os.listdir("/proc/self/fd"):
         fd = int(name)
@@ -57,7 +56,7 @@ def capture() -> list[OpenFile]:
         found.append(
             OpenFile(
                 fd, path, flags, offset, os.get_inheritable(fd), what.st_dev, what.st_ino,
-                tuple(locks.get(what.st_ino, ())) + _flock(fd),
+                _locks(fd),
             )
         )  # fmt: skip
     return found
@@ -86,11 +85,7 @@ def _reopen(file: OpenFile) -> str:
         os.dup2(new, file.fd, inheritable=file.inheritable)
     finally:
         os.close(new)
-    return (
-        ""
-        if _lock_all(file)
-        else f"{file.path}: its lock is held elsewhere"
-    )
+    return "" if _lock_all(file) else f"{file.path}: its lock is held elsewhere"
 
 
 def _lock_all(file: OpenFile) -> bool:
@@ -110,30 +105,18 @@ def _lock(fd: int, lock: Lock) -> bool:
     return True
 
 
-def _locks() -> dict[int, list[Lock]]:
-    """Record locks of this process by inode, from /proc/locks (proc(5))."""
-    mine = str(os.getpid())
-    found: dict[int, list[Lock]] = {}
-    try:
-        with open("/proc/locks") as table:
-            lines = table.read().splitlines()
-    except OSError:
-        return found
-    for line in lines:
-        fields = line.split()
-        if len(fields) < 8 or fields[1] != "POSIX" or fields[4] != mine:
-            continue
-        start = int(fields[6])
-        length = 0 if fields[7] == "EOF" else int(fields[7]) - start + 1
-        inode = int(fields[5].rpartition(":")[2])
-        found.setdefault(inode, []).append(Lock(True, fields[3] == "WRITE", start, length))
-    return found
-
-
-def _flock(fd: int) -> tuple[Lock, ...]:
+def _locks(fd: int) -> tuple[Lock, ...]:
+    """This process's locks on a descriptor, from /proc/self/fdinfo. Not from /proc/locks: opening that makes the
+    kernel wait for every processor (an RCU grace period), 5 to 20 ms."""
     with open(f"/proc/self/fdinfo/{fd}") as info:
-        lines = [line.split() for line in info if line.startswith("lock:")]
-    return tuple(Lock(False, fields[4] == "WRITE", 0, 0) for fields in lines if fields[2] == "FLOCK")
+        lines = [line.split()[2:] for line in info if line.startswith("lock:")]
+    return tuple(_lock_in(fields) for fields in lines if fields[0] in ("POSIX", "FLOCK"))
+
+
+def _lock_in(fields: list[str]) -> Lock:
+    start = int(fields[5])
+    length = 0 if fields[6] == "EOF" else int(fields[6]) - start + 1
+    return Lock(fields[0] == "POSIX", fields[2] == "WRITE", start, length)
 
 
 def stale_maps() -> list[str]:

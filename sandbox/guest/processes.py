@@ -34,6 +34,14 @@ def identity(pid: int) -> Identity | None:
     return None if fields[0] in (b"Z", b"X") else (pid, int(fields[19]))
 
 
+def started(pid: int) -> int:
+    """Start time, also of a zombie; 0 when there is no such process."""
+    try:
+        return int(read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[19])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
 def everyone(but: Iterable[int] = ()) -> list[Identity]:
     """Every living process of this pid namespace except this one and `but`."""
     without = {os.getpid(), *but}

@@ -191,8 +191,7 @@ class Supervisor:
         elif kind == channel.STDIN:
             self.send(self.stdin, self.signer.seal(parts))
         elif kind == channel.CHECKPOINT and parts:
-            self.twins.said(parts[0], parts[1] if len(parts) > 1 else b"{}")
-            self.settle_checkpoints()
+            self.on_forked(parts)
         elif kind == channel.WAKE and len(parts) > 1:
             self.on_woken(parts[1])
         elif kind == channel.READY and self.info is None and parts:
@@ -353,8 +352,16 @@ class Supervisor:
             what: seen[what] - self.usual.get(what, 0) if what in self.usual else seen[what] for what in seen
         }
         self.twins.expect(Pending(name, request, ours, bystanders, seen))
-        graves = json.dumps(self.twins.graves()).encode()
-        self.worker.send(channel.CHECKPOINT, [name.encode(), graves], [theirs.detach()])
+        self.worker.send(channel.CHECKPOINT, [name.encode()], [theirs.detach()])
+
+    def on_forked(self, parts: list[bytes]) -> None:
+        """The worker says that it goes on, or that it could not fork."""
+        if len(parts) == 3:
+            if (pending := self.twins.give_up(parts[0])) is not None:
+                self.refuse(pending.request, "NoFork", parts[2].decode("utf-8", "replace")[:200])
+            return
+        self.twins.said(parts[0], parts[1] if len(parts) > 1 else b"{}")
+        self.settle_checkpoints()
 
     def settle_checkpoints(self) -> None:
         """Answer each checkpoint whose twin has spoken, and of which the worker has said that it goes on."""

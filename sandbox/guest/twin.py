@@ -33,58 +33,86 @@ ACTIVE_SCORE, TWIN_SCORE = 800, 300
 
 
 def fork(worker: Worker, name: bytes, sock: socket.socket) -> bool:
-    """Leave a twin behind on `sock`. False in the parent at once; True in the child, when it has been woken."""
+    """Leave a twin behind on `sock`. False in the parent at once; True in the child, when it has been woken.
+
+    Raises OSError when the process limit or the memory limit is reached; this process then is as it was.
+    """
+    _collect()
     pause_openmp()
     files = descriptors.capture()
     dice = random.getstate()  # the random module reseeds itself in a forked child
     wakeup = signal.set_wakeup_fd(-1)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     _libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    pid = -1
+    try:
+        pid = _fork()
+        if pid == 0:
+            _sleep(worker, name, sock, files, dice)
+            _discard_signals()
+    finally:
+        if pid != 0:
+            sock.close()
+        _libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
+        signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    return pid == 0
+
+
+def _fork() -> int:
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", DeprecationWarning
         )  # forking with threads: they are listed in the reach
         pid = os.fork()
     if pid == 0:
-        _sleep(worker, name, sock, files, dice)
-        _discard_signals()
+        _children.clear()
     else:
-        sock.close()
-    _libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
-    signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    return pid == 0
+        _children.append(pid)
+    return pid
 
 
-def bury(pids: list[int]) -> None:
+def _collect() -> None:
     """Collect twins of ours that were discarded: they are our children, and would stay zombies."""
-    for pid in pids:
+    for pid in list(_children):
         try:
-            os.waitpid(pid, os.WNOHANG)
+            gone = os.waitpid(pid, os.WNOHANG)[0] != 0
         except ChildProcessError:
-            continue  # forked by a worker before us: the supervisor collects it
+            gone = True  # user code has waited for any child
+        if gone:
+            _children.remove(pid)
+
+
+#: the twins that this process has forked
+_children: list[int] = []
 
 
 def _sleep(
     worker: Worker, name: bytes, sock: socket.socket, files: list[descriptors.OpenFile], dice: Any
 ) -> None:
-    """Block until woken. Each time it wakes it first leaves a twin of itself, so that one can come back again."""
-    _libc.prctl(PR_SET_NAME, b"mulligan-twin", 0, 0, 0)
-    _score(TWIN_SCORE)
+    """Block until woken, and return as the worker. On waking it leaves an heir that sleeps as it did, so that the
+    checkpoint can be returned to again; the heir is forked when the host has its answer already, before any other
+    code runs."""
     while True:
+        worker.leave()
+        _libc.prctl(PR_SET_NAME, b"mulligan-twin", 0, 0, 0)
+        _score(TWIN_SCORE)
         random.setstate(dice)
         channel.Writer(sock).send(channel.FROZEN, [name])
         successor = _await_wake(channel.Reader(sock))
-        if os.fork() != 0:
+        worker.join(sock)
+        lost = descriptors.reopen(files) + descriptors.stale_maps()
+        worker.send(channel.WAKE, [name, json.dumps(lost[:200]).encode()])
+        try:
+            heir = _fork()
+        except OSError:
+            heir = -1  # the supervisor sees that nobody speaks on the successor's socket
+        if heir != 0:
             successor.close()
             break
-        sock.close()
         sock = successor
     _score(ACTIVE_SCORE)
     _libc.prctl(PR_SET_NAME, b"mulligan-worker", 0, 0, 0)
-    worker.become(sock)
-    lost = descriptors.reopen(files) + descriptors.stale_maps()
-    worker.send(channel.WAKE, [name, json.dumps(lost[:200]).encode()])
 
 
 def _await_wake(reader: channel.Reader) -> socket.socket:

@@ -24,6 +24,7 @@ class Twin:
     def __init__(self, pid: int, sock: socket.socket, bystanders: list[Identity]) -> None:
         self.pid = pid
         self.pidfd = os.pidfd_open(pid)
+        self.start = processes.started(pid)
         self.sock = sock
         #: the processes of user code that were there when it fell asleep; a restore spares them
         self.bystanders = bystanders
@@ -75,8 +76,8 @@ class Twins:
         self._pending: dict[str, Pending] = {}
         #: the successor of a twin that was woken has yet to speak
         self._heirs: dict[str, tuple[socket.socket, channel.Reader, list[Identity]]] = {}
-        #: pids of discarded twins; whoever forked one has to collect it
-        self._graves: set[int] = set()
+        #: discarded twins that are not collected yet; whoever forked one does that
+        self._graves: set[Identity] = set()
 
     def knows(self, name: str) -> bool:
         return name in self._twins or name in self._pending or name in self._heirs
@@ -89,7 +90,8 @@ class Twins:
     def pids(self) -> set[int]:
         """Every process that must be spared when the others are killed."""
         self.hear(wait=bool(self._heirs))
-        return {twin.pid for twin in self._twins.values()}
+        self._graves = {(pid, start) for pid, start in self._graves if processes.started(pid) == start}
+        return {twin.pid for twin in self._twins.values()} | {pid for pid, _ in self._graves}
 
     def living(self) -> Iterator[tuple[str, int]]:
         return ((name, twin.pid) for name, twin in self._twins.items() if twin.alive())
@@ -108,6 +110,12 @@ class Twins:
         if pending is not None:
             pending.confession = confession
 
+    def give_up(self, name: bytes) -> Pending | None:
+        pending = self._pending.pop(name.decode("utf-8", "replace"), None)
+        if pending is not None:
+            pending.sock.close()
+        return pending
+
     def listening(self) -> list[socket.socket]:
         silent = [pending.sock for pending in self._pending.values() if not pending.pid]
         return silent + [sock for sock, _, _ in self._heirs.values()]
@@ -125,7 +133,7 @@ class Twins:
                 del self._heirs[name]
                 self._add(name, pid, sock, bystanders)
                 came = True
-            elif wait:
+            elif wait or pid is None:
                 del self._heirs[name]
                 sock.close()
         return came
@@ -174,24 +182,20 @@ class Twins:
                 signal.pidfd_send_signal(twin.pidfd, signal.SIGKILL)
             except ProcessLookupError:
                 pass
-            self._graves.add(twin.pid)
+            self._graves.add((twin.pid, twin.start))
             twin.sock.close()
             twin.close()
 
-    def graves(self) -> list[int]:
-        """Discarded twins that are still zombies, for the worker that forked them to collect."""
-        self._graves = {pid for pid in self._graves if os.path.exists(f"/proc/{pid}")}
-        return sorted(self._graves)
 
-
-def _first_word(reader: channel.Reader, wait_on: socket.socket | None = None) -> int:
-    """The pid of the process that said FROZEN, as the kernel tells it; 0 when nothing came."""
+def _first_word(reader: channel.Reader, wait_on: socket.socket | None = None) -> int | None:
+    """The pid of the process that said FROZEN, as the kernel tells it; 0 when nothing came, None when nothing
+    will."""
     if wait_on is not None:
         select.select([wait_on], [], [], 2.0)
     try:
         message = reader.receive()
     except (EOFError, channel.Garbled):
-        return 0
+        return None
     if message is None or message.kind != channel.FROZEN:
         return 0
     for fd in message.fds:

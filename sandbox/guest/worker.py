@@ -22,6 +22,7 @@ import gc
 import json
 import logging
 import os
+import select
 import selectors
 import signal
 import socket
@@ -68,6 +69,8 @@ class Worker:
         self._inbox: list[channel.Message] = []
         self._arrived = asyncio.Event()
         self._between: Callable[[], None] | None = None
+        self._muted = False
+        self._nothing: list[bytes] = []
         self.kernel: Any = None
 
     def _adopt(self, sock: socket.socket) -> None:
@@ -76,7 +79,7 @@ class Worker:
         self._reader, self.writer = channel.Reader(sock), channel.Writer(sock)
 
     def send(self, kind: int, parts: list[bytes]) -> None:
-        if os.getpid() == self._pid:  # a child that user code forked has no voice here
+        if os.getpid() == self._pid and not self._muted:  # a child that user code forked has no voice here
             self.writer.send(kind, parts)
 
     # -- life ---------------------------------------------------------------------------------------------
@@ -85,6 +88,7 @@ class Worker:
         asyncio.set_event_loop(self._loop)
         self.stdout, self.stderr = Stream("stdout", 1, self.writer), Stream("stderr", 2, self.writer)
         self.kernel = make_kernel(self)
+        self._nothing = a_request_for_nothing(self.kernel.session)
         for name, stream in (("stdout", self.stdout), ("stderr", self.stderr)):
             setattr(sys, name, stream)
             setattr(sys, f"__{name}__", stream)
@@ -138,10 +142,10 @@ class Worker:
             await self.dispatch(message.parts)
         elif message.kind == channel.CHECKPOINT:
             self._between = lambda: self._checkpoint(message.parts[0], message.fds[0])
-            twin.bury(json.loads(message.parts[1]))
             self._loop.stop()
             await asyncio.sleep(0)  # the loop stops here, and is run again after the fork
-            await self.warm()
+            if not self._inbox and not select.select([self.sock], [], [], 0)[0]:
+                await self.warm()
         elif message.kind == channel.PROBE:
             self.send(channel.PROBE, [twin.memory_probe(int(message.parts[0])).encode()])
 
@@ -151,23 +155,35 @@ class Worker:
         await self.kernel.dispatch_shell([zmq.Frame(frame) for frame in frames])
 
     async def warm(self) -> None:
-        """Run nothing, silently: the first execution after a fork pays the page faults of copy-on-write, and
-        here they are paid while nobody waits."""
-        await self.kernel.do_execute("None", True, store_history=False)
+        """Run nothing, unseen and unheard: the first execution after a fork pays the page faults of
+        copy-on-write, and here they are paid while nobody waits. Callbacks of user code are left out."""
+        events = self.kernel.shell.events
+        callbacks, events.callbacks = events.callbacks, {name: [] for name in events.callbacks}
+        self._muted = True
+        try:
+            await self.dispatch(self._nothing)
+        finally:
+            self._muted = False
+            events.callbacks = callbacks
 
     # -- checkpoint -----------------------------------------------------------------------------------------
 
     def _checkpoint(self, name: bytes, fd: int) -> None:
-        woken = twin.fork(self, name, socket.socket(fileno=fd))
-        if not woken:
-            self.send(channel.CHECKPOINT, [name, json.dumps(twin.confession()).encode()])
+        try:
+            if not twin.fork(self, name, socket.socket(fileno=fd)):
+                self.send(channel.CHECKPOINT, [name, json.dumps(twin.confession()).encode()])
+        except OSError as error:
+            self.send(channel.CHECKPOINT, [name, b"", str(error.strerror).encode()])
 
-    def become(self, sock: socket.socket) -> None:
-        """In a twin that wakes: serve on its own socket from now on."""
+    def leave(self) -> None:
+        """In a twin: the channel belongs to the worker that goes on."""
         self._loop.remove_reader(self.sock)
         self.sock.close()
-        self._adopt(sock)
         self._inbox.clear()
+
+    def join(self, sock: socket.socket) -> None:
+        """In a twin that wakes: serve on its own socket from now on."""
+        self._adopt(sock)
         self.stdout.adopt(self.writer)
         self.stderr.adopt(self.writer)
         asyncio.set_event_loop(self._loop)
@@ -227,6 +243,7 @@ def make_kernel(worker: Worker) -> Any:
     session.check_pid = False
     config = Config()
     config.HistoryManager.enabled = False  # its writer is a thread
+    config.Kernel._execute_sleep = 0.0  # for an output thread, which we do not have
     config.InteractiveShell.colors = "NoColor"
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     kernel = Kernel(
@@ -241,6 +258,20 @@ def make_kernel(worker: Worker) -> Any:
     )
     del sys.modules["debugpy"]
     return kernel
+
+
+def a_request_for_nothing(session: Any) -> list[bytes]:
+    """The frames of a silent execute_request."""
+    content = {
+        "code": "None",
+        "silent": True,
+        "store_history": False,
+        "user_expressions": {},
+        "allow_stdin": False,
+        "stop_on_error": False,
+    }
+    frames: list[bytes] = session.serialize(session.msg("execute_request", content))
+    return frames
 
 
 class Capture:

@@ -69,7 +69,8 @@ ODD = {
     '"ename":"\\\\ud800","evalue":"\\\\ud800","traceback":["\\\\ud800"]}\'',
     "wrong_types": 'b\'{"name":[],"text":{},"data":[1],"metadata":7,"transient":"x","execution_count":"y",'
     '"ename":1,"evalue":[],"traceback":"no list","wait":"maybe"}\'',
-    "wrong_items": 'b\'{"data":{"text/plain":[[]],"image/png":7},"traceback":[1,null,{}],"transient":{"display_id":[]}}\'',
+    "wrong_items": 'b\'{"data":{"text/plain":[[]],"image/png":7},"traceback":[1,null,{}],'
+    '"transient":{"display_id":[]}}\'',
     "list": 'b"[]"',
     "null": 'b"null"',
     "text": "b'\"x\"'",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 LIES = {
     "no_fork": "os.fork = lambda: 12345",
     "fork_raises": "def fork(): raise OSError('no')\nos.fork = fork",
-    "child_ends": "real = os.fork\ndef fork():\n    pid = real()\n    return pid if pid else os._exit(0)\nos.fork = fork",
+    "child_ends": "real = os.fork\nos.fork = lambda: real() or os._exit(0)",
     "child_ends_by_hook": "os.register_at_fork(after_in_child=lambda: os._exit(0))",
     "hook_raises": "os.register_at_fork(before=lambda: 1 / 0, after_in_child=lambda: 1 / 0)",
     "broken_json": "import json\njson.dumps = lambda *_, **__: 'x' * 100",
@@ -39,30 +39,23 @@ twin.fork = fork""",
 }
 
 
+#: those that leave no twin behind
+WITHOUT_TWIN = {
+    "no_fork",
+    "fork_raises",
+    "child_ends",
+    "child_ends_by_hook",
+    "twin_gone",
+    "worker_speaks_as_twin",
+}
+
+
 @pytest.mark.parametrize("lie", LIES)
 def test_the_moment_before_the_lie_comes_back_exactly(attacker: Attacker, lie: str) -> None:
+    """And a checkpoint that no process stands for is not called exact."""
     marked = attacker.mark()
-    attacker.session.run(f"import os, sys, time\nplanted = True\n{LIES[lie]}")
-    attacker.undo_to(marked)
-
-
-@pytest.mark.parametrize(
-    "lie", ["no_fork", "child_ends", "child_ends_by_hook", "twin_gone", "worker_speaks_as_twin"]
-)
-def test_a_checkpoint_without_a_twin_is_not_called_exact(attacker: Attacker, lie: str) -> None:
-    marked = attacker.mark()
-    step = attacker.session.run(f"import os, sys, time\n{LIES[lie]}")
-    assert step.reach.memory != "exact"
-    assert step.reach.stands
-    attacker.undo_to(marked)
-
-
-def test_a_busy_worker_that_replied_early_is_not_called_captured(attacker: Attacker) -> None:
-    """A thread that never lets go of the interpreter keeps the worker from forking; undo still works."""
-    marked = attacker.mark()
-    attacker.session.run(
-        "import re, threading\nthreading.Timer(0.0, lambda: re.match('(a*)*b', 'a' * 40)).start()"
-    )
+    step = attacker.session.run(f"import os, sys, time\nplanted = True\n{LIES[lie]}")
+    assert lie not in WITHOUT_TWIN or (step.reach.memory != "exact" and step.reach.stands), step.reach
     attacker.undo_to(marked)
 
 

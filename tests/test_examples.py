@@ -1,0 +1,47 @@
+"""Every example runs as its reader would run it, and says what it is there to say."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+SAYS = {
+    "embed.py": ["what still stands: nothing", "total.txt: 7"],
+    "embed_async.py": ["one: counted to 2", "two: back at step 0, memory woken"],
+    "undo_retry.py": ["undone: - mean.txt ~ table.csv", "step 3: lost", "mean.txt: 20.0"],
+}
+
+
+def run(name: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "XDG_STATE_HOME": str(folder / "state"), "PYTHONIOENCODING": "utf-8"}
+    command = [sys.executable, "-W", "error", str(EXAMPLES / name), *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", timeout=110, check=False
+    )
+
+
+def test_every_example_is_tested() -> None:
+    assert {file.name for file in EXAMPLES.glob("*.py")} == {*SAYS, "demo.py"}
+
+
+@pytest.mark.parametrize("name", SAYS)
+def test_an_example_says_what_it_shows(name: str, tmp_path: Path) -> None:
+    ran = run(name, tmp_path)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert [words for words in SAYS[name] if words not in ran.stdout] == []
+
+
+def test_the_demo_proves_that_everything_came_back(isolation: str, tmp_path: Path) -> None:
+    ran = run("demo.py", tmp_path, "--isolation", isolation, "--output", str(tmp_path / "out"))
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert ran.stdout.count("  same\n") == 6
+    assert "memory woken" in ran.stdout
+    assert (tmp_path / "out/data/weather.png").read_bytes().startswith(b"\x89PNG")
+    assert max(map(len, ran.stdout.splitlines())) <= max(
+        80, len(f"the plot   {tmp_path}/out/data/weather.png")
+    )
