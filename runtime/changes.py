@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from mulligan.sandbox.printable import printable
 from mulligan.sandbox.isolation import WRITABLE
+from mulligan.sandbox.printable import printable
 from mulligan.sandbox.snapshots import Change, Entry, Kind
 
 _MARKS = {"added": "+", "removed": "-", "changed": "~"}

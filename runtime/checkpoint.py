@@ -70,6 +70,7 @@ class Checkpoints:
         self._confined = confined
         self._known: dict[int, Checkpoint] = {}
         self._names = 0
+        self._next = ""
 
     @property
     def _kernel(self) -> Kernel:
@@ -124,9 +125,14 @@ class Checkpoints:
         self._known[step] = checkpoint
         return checkpoint
 
-    def _fork(self, meanwhile: Callable[[], None]) -> tuple[str | None, tuple[str, ...]]:
+    def announce(self) -> str:
+        """The name of the twin that is to be made next, for the kernel to begin with it in good time."""
         self._names += 1
-        name = f"t{self._names}"
+        self._next = f"t{self._names}"
+        return self._next
+
+    def _fork(self, meanwhile: Callable[[], None]) -> tuple[str | None, tuple[str, ...]]:
+        name, self._next = self._next or self.announce(), ""
         try:
             fork = self._kernel.checkpoint(name, meanwhile)
         except WorkerLost as error:

@@ -19,7 +19,7 @@ from mulligan.runtime.changes import present
 from mulligan.runtime.checkpoint import Checkpoint, Checkpoints, Replay, Restoration
 from mulligan.runtime.collector import Collector
 from mulligan.runtime.errors import NothingToUndo, SessionBroken
-from mulligan.runtime.ledger import Ledger
+from mulligan.runtime.ledger import Entry, Ledger
 from mulligan.runtime.outcome import Completed, Lost, Outcome, Output, Raised, Refused, Reverted, TimedOut
 from mulligan.runtime.quota import DiskQuota
 from mulligan.runtime.step import Action, Step
@@ -57,7 +57,6 @@ class Story:
         self._policy = policy
         self._quota = quota
         self._reenter = reenter
-        self._read_to = 0
         self._stray: list[Event] = []
         self.timeline = Timeline()
 
@@ -117,7 +116,11 @@ class Story:
         started = time.monotonic()
         try:
             execution = self.confined.kernel.execute(
-                action.source, observe, timeout=timeout, guard=self._quota.exceeded
+                action.source,
+                observe,
+                timeout=timeout,
+                guard=self._quota.exceeded,
+                then=self._checkpoints.announce(),
             )
         except SandboxLost:
             cause = f"the sandbox ended: {self.confined.sandbox.diagnosis()}".rstrip(": ")
@@ -241,10 +244,9 @@ class Story:
         self._record("reentered", None, {"isolation": self.confined.report.engine})
 
     def _record(self, kind: str, step: int | None, body: dict[str, Any]) -> None:
-        self._ledger.append(kind, step, body)
-        entries = list(self._ledger.entries(after=self._read_to))
-        self._read_to = entries[-1].id
-        self.timeline = self.timeline.extended(entries)
+        """Write to the ledger, and let the timeline be what a reader of the ledger would make of it."""
+        entry = Entry(self._ledger.append(kind, step, body), time.time_ns(), kind, step, body)
+        self.timeline = self.timeline.extended([entry])
 
     def note(self, kind: str, body: dict[str, Any]) -> None:
         """Record something that is no step: a commit, say."""

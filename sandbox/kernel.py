@@ -31,6 +31,14 @@ PATIENCE = 30.0
 #: seconds between two looks of an execution's guard
 LOOK = 0.2
 
+_EXECUTE = {
+    "silent": False,
+    "store_history": True,
+    "user_expressions": {},
+    "allow_stdin": False,
+    "stop_on_error": True,
+}
+
 Ended = Literal["done", "timeout", "killed", "guarded", "lost"]
 
 
@@ -102,6 +110,9 @@ class Kernel:
         #: called with output that no request of ours is waiting for: threads and subprocesses between actions
         self.on_stray: Callable[[Event], None] = lambda event: None
         self._lost: str | None = None
+        #: the checkpoint that is to follow the running code: its name, the request for it
+        self._armed: tuple[str, str] | None = None
+        self._early: dict[str, Envelope] = {}
 
     def _connect(self, kind: int, path: Path) -> zmq.Socket[bytes]:
         sock: zmq.Socket[bytes] = self._context.socket(kind)
@@ -146,31 +157,27 @@ class Kernel:
         *,
         timeout: float | None = None,
         guard: Callable[[], str | None] = lambda: None,
-        silent: bool = False,
+        then: str | None = None,
     ) -> Execution:
         """Run code and give each output to `on_event` in order, until its reply and its last output are in.
 
         At `timeout` seconds it is interrupted, and killed when it does not obey within `GRACE`. `guard` is asked
         every `LOOK` seconds whether it must end at once, and why. Raises SandboxLost when the whole sandbox goes.
+        `then` names a checkpoint that the supervisor begins as soon as the code has ended; `checkpoint` with that
+        name must follow, unless it was killed, guarded or lost.
         """
         self._silence_alarm()
         started = time.monotonic()
+        message = self._session.msg("execute_request", content={"code": code, **_EXECUTE})
         run = _Run(
-            request=self._send(
-                self._shell,
-                "execute_request",
-                {
-                    "code": code,
-                    "silent": silent,
-                    "store_history": not silent,
-                    "user_expressions": {},
-                    "allow_stdin": False,
-                    "stop_on_error": True,
-                },
-            ),
+            request=str(message["header"]["msg_id"]),
             deadline=None if timeout is None else started + timeout,
             guard=guard,
         )
+        if then is not None:
+            content = {"id": then, "after": run.request}
+            self._armed = then, self._send(self._control, "checkpoint_request", content)
+        self._shell.send_multipart(self._session.serialize(message))
         while not run.complete:
             if not self._pump(run, on_event):
                 break
@@ -243,12 +250,20 @@ class Kernel:
 
     def checkpoint(self, name: str, meanwhile: Callable[[], None] = lambda: None) -> Fork:
         """Fork a twin; `meanwhile` runs here while the worker forks there. Raises WorkerLost."""
-        reply = self._ask("checkpoint_request", {"id": name}, meanwhile)
+        if self._armed is not None and self._armed[0] == name:
+            request = self._armed[1]
+        else:
+            request = self._send(self._control, "checkpoint_request", {"id": name})
+        meanwhile()
+        reply = self._await(request, "checkpoint_request")
+        self._armed = None
         seen, said = _mapping(reply.get("seen")), _mapping(reply.get("said"))
         return Fork(name, _out_of_reach(seen, said), messages.strings(reply.get("dead")), _seconds(reply))
 
     def halt(self, keep: str | None = None) -> Halt:
         """Kill the worker and every process that was not there at checkpoint `keep`; stop those that were."""
+        self._armed = None
+        self._early.clear()
         reply = self._ask("halt_request", {"id": keep or ""})
         self._lost = None
         return Halt(messages.strings(reply.get("left")), messages.strings(reply.get("kept")))
@@ -273,11 +288,13 @@ class Kernel:
             messages.strings(reply.get("dead")),
         )
 
-    def _ask(
-        self, kind: str, content: Mapping[str, Any], meanwhile: Callable[[], None] = lambda: None
-    ) -> Mapping[str, Any]:
-        request = self._send(self._control, kind, content)
-        meanwhile()
+    def _ask(self, kind: str, content: Mapping[str, Any]) -> Mapping[str, Any]:
+        return self._await(self._send(self._control, kind, content), kind)
+
+    def _await(self, request: str, kind: str) -> Mapping[str, Any]:
+        """The reply to a request to the supervisor. Raises WorkerLost, TwinLost, SandboxLost."""
+        if (early := self._early.pop(request, None)) is not None:
+            return _accept(early.content)
         deadline = time.monotonic() + PATIENCE
         while (left := deadline - time.monotonic()) > 0:
             ready = dict(self._poller.poll(_milliseconds(left)))
@@ -305,6 +322,8 @@ class Kernel:
                 self._lost = _how_it_died(message.content)
             elif request and message.parent == request:
                 return message
+            elif self._armed is not None and message.parent == self._armed[1]:
+                self._early[message.parent] = message
         return None
 
     # -- the wire --------------------------------------------------------------------------------------------------

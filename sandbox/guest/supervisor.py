@@ -77,6 +77,21 @@ class Active:
         self.sock.close()
 
 
+class Armed:
+    """A checkpoint that waits for the end of an execution, so that the fork is under way while the host still
+    takes in the outcome."""
+
+    def __init__(self, after: bytes, request: Request) -> None:
+        self.request = request
+        self.replied = False
+        self._after = after
+
+    def see_reply(self, frames: list[bytes]) -> None:
+        """A reply of the worker: whether it is to that execution. The status that follows is its last output."""
+        if any(self._after in frame for frame in frames):
+            self.replied = True
+
+
 class Supervisor:
     def __init__(self, config: Config, door: socket.socket, fds: list[int]) -> None:
         self.config, self.door = config, door
@@ -90,6 +105,7 @@ class Supervisor:
         self.parent = b"{}"
         self.info: dict[str, Any] | None = None
         self.spoken: deque[bytes] = deque(maxlen=64)  # before the kernel was ready: why it did not start
+        self.armed: Armed | None = None
         self.usual: dict[str, int] = {}
         self.clients: dict[bytes, None] = {}
         self.held: deque[list[bytes]] = deque()
@@ -186,8 +202,13 @@ class Supervisor:
             self.drain_pipes()
             self.flush_stream()
             self.send(self.shell, self.signer.seal(parts))
+            if self.armed is not None:
+                self.armed.see_reply(parts)
         elif kind == channel.IOPUB:
             self.publish(self.signer.seal(parts))
+            if self.armed is not None and self.armed.replied:
+                armed, self.armed = self.armed, None
+                self.checkpoint(armed.request)
         elif kind == channel.STDIN:
             self.send(self.stdin, self.signer.seal(parts))
         elif kind == channel.CHECKPOINT and parts:
@@ -217,6 +238,7 @@ class Supervisor:
         self.reap()
         status = self.status
         self.drop_worker()
+        self.armed = None
         if self.info is None:
             report(self.door, {"error": "the kernel did not start", "detail": self.last_words()})
         for pending in self.twins.forget_pending():
@@ -337,6 +359,13 @@ class Supervisor:
         os._exit(0)
 
     def on_checkpoint(self, request: Request) -> None:
+        """At once, or `after` the execution of that message id: when its reply and its last output are out."""
+        if "after" in request.content:
+            self.armed = Armed(str(request.content["after"]).encode(), request)
+        else:
+            self.checkpoint(request)
+
+    def checkpoint(self, request: Request) -> None:
         name = str(request.content.get("id", ""))
         if self.worker is None:
             return self.refuse(request, "NoWorker", "there is no worker to checkpoint")
@@ -383,6 +412,7 @@ class Supervisor:
 
     def halt(self, twin: Twin | None) -> dict[str, Any]:
         keep = set(twin.bystanders) if twin else set()
+        self.armed = None
         processes.signal_all(keep, signal.SIGSTOP)
         self.twins.forget_pending()
         left = processes.end(keep, self.twins.pids())

@@ -54,7 +54,7 @@ WITHOUT_TWIN = {
 def test_the_moment_before_the_lie_comes_back_exactly(attacker: Attacker, lie: str) -> None:
     """And a checkpoint that no process stands for is not called exact."""
     marked = attacker.mark()
-    step = attacker.session.run(f"import os, sys, time\nplanted = True\n{LIES[lie]}")
+    step = attacker.session.run(f"import os, sys, time\nplanted = True\n{LIES[lie]}", timeout=5)
     assert lie not in WITHOUT_TWIN or (step.reach.memory != "exact" and step.reach.stands), step.reach
     attacker.undo_to(marked)
 

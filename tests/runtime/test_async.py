@@ -69,7 +69,9 @@ def test_every_verb_can_be_awaited(isolation: str, tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-def test_a_stream_yields_output_while_the_action_runs_and_its_step_at_last(isolation: str, tmp_path: Path) -> None:
+def test_a_stream_yields_output_while_the_action_runs_and_its_step_at_last(
+    isolation: str, tmp_path: Path
+) -> None:
     async def story(session: AsyncSession) -> None:
         seen: list[Event | Step] = []
         source = "import os, time\nprint('first')\nwhile not os.path.exists('go'): time.sleep(0.01)\n6 * 7"
@@ -99,7 +101,9 @@ def test_cancelling_a_run_interrupts_the_action(isolation: str, tmp_path: Path) 
     async def story(session: AsyncSession) -> None:
         begun = asyncio.Event()
         running = asyncio.create_task(
-            session.run("x = 1; print('begun')\nwhile True: pass", timeout=100, on_event=lambda _: begun.set())
+            session.run(
+                "x = 1; print('begun')\nwhile True: pass", timeout=100, on_event=lambda _: begun.set()
+            )
         )
         await begun.wait()
         running.cancel()
@@ -111,10 +115,14 @@ def test_cancelling_a_run_interrupts_the_action(isolation: str, tmp_path: Path) 
     play(isolation, tmp_path, story)
 
 
-def test_cancelling_an_action_that_waits_its_turn_leaves_the_running_one_alone(isolation: str, tmp_path: Path) -> None:
+def test_cancelling_an_action_that_waits_its_turn_leaves_the_running_one_alone(
+    isolation: str, tmp_path: Path
+) -> None:
     async def story(session: AsyncSession) -> None:
         begun = asyncio.Event()
-        source = "import os, time\nprint('begun')\nwhile not os.path.exists('go'): time.sleep(0.01)\nx = 'whole'"
+        source = (
+            "import os, time\nprint('begun')\nwhile not os.path.exists('go'): time.sleep(0.01)\nx = 'whole'"
+        )
         first = asyncio.create_task(session.run(source, timeout=30, on_event=lambda _: begun.set()))
         await begun.wait()
         second = asyncio.create_task(session.run("x = 'never'", timeout=30))
@@ -134,9 +142,7 @@ def test_two_sessions_run_at_the_same_time_in_one_loop(isolation: str, tmp_path:
 
     async def main() -> None:
         async with opened(isolation, tmp_path / "a") as a, opened(isolation, tmp_path / "b") as b:
-            source = (
-                "import os, time\nprint('here')\nwhile not os.path.exists('other'): time.sleep(0.01)\nprint({!r})"
-            )
+            source = "import os, time\nprint('here')\nwhile not os.path.exists('other'): time.sleep(0.01)\nprint({!r})"
 
             def tell(other: AsyncSession) -> Callable[[Event], None]:
                 return lambda _: (other.workspace / "other").touch()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -99,7 +100,9 @@ def test_a_closed_session_refuses_every_verb_and_may_be_closed_again(isolation: 
     assert max(session.timeline.nodes) == 1
 
 
-def test_a_workspace_that_does_not_exist_or_is_a_file_is_refused_with_a_hint(isolation: str, tmp_path: Path) -> None:
+def test_a_workspace_that_does_not_exist_or_is_a_file_is_refused_with_a_hint(
+    isolation: str, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("x")
     for name, words in (("nowhere", "does not exist"), ("file", "not a folder")):
         with pytest.raises(WorkspaceInvalid, match=words) as caught:
@@ -119,7 +122,9 @@ def test_an_unknown_isolation_is_a_value_error_that_names_the_known(tmp_path: Pa
 
 
 def test_an_image_or_an_interpreter_that_is_not_there_is_said(isolation: str, tmp_path: Path) -> None:
-    wrong: dict[str, Any] = {"image": "mulligan/no-such-image:1"} if isolation == "docker" else {"python": "/no/python3"}
+    wrong: dict[str, Any] = (
+        {"image": "mulligan/no-such-image:1"} if isolation == "docker" else {"python": "/no/python3"}
+    )
     with pytest.raises((ImageMissing, ImageUnusable), match="no") as caught:
         mulligan.open(isolation=isolation, state=tmp_path, **wrong)
     assert caught.value.hint
@@ -163,6 +168,7 @@ def kill_sandbox(session: Session, isolation: str) -> None:
     else:
         first: int = session._story.confined.sandbox._first  # type: ignore[attr-defined]
         signal.pidfd_send_signal(first, signal.SIGKILL)
+        select.select([first], [], [])  # until it is dead
 
 
 def assert_replayed(session: Session) -> None:
@@ -183,7 +189,11 @@ def test_a_sandbox_killed_in_the_middle_of_an_action_is_a_lost_step_and_variable
                 killed.append(True)
                 kill_sandbox(session, isolation)
 
-        step = session.run("kept.append('wreck'); open('f', 'w').write('wreck'); print('begun')\nwhile True: pass", timeout=60, on_event=kill)
+        step = session.run(
+            "kept.append('wreck'); open('f', 'w').write('wreck'); print('begun')\nwhile True: pass",
+            timeout=60,
+            on_event=kill,
+        )
         assert step.outcome.kind == "lost", step.outcome
         assert step.outcome.stdout == "begun\n"
         assert_replayed(session)
@@ -192,12 +202,16 @@ def test_a_sandbox_killed_in_the_middle_of_an_action_is_a_lost_step_and_variable
         )
 
 
-def test_a_sandbox_killed_between_actions_is_started_again_and_variables_return(isolation: str, tmp_path: Path) -> None:
+def test_a_sandbox_killed_between_actions_is_started_again_and_variables_return(
+    isolation: str, tmp_path: Path
+) -> None:
     with mulligan.open(isolation=isolation, state=tmp_path) as session:
         session.run("kept = ['kept']; x = 7; _ = open('f', 'w').write('seven')")
         assert session.run("y = 1").reach.exact
         kill_sandbox(session, isolation)
-        assert_replayed(session)
+        step = session.run("print(kept, x, open('f').read())", timeout=60)
+        assert step.outcome.stdout == "['kept'] 7 seven\n", step.outcome
+        assert any("again" in line for line in step.reach.stands), "it must be said that memory was rebuilt"
         back = session.undo(to=1)
         assert back.memory == "replayed" and not back.complete
         assert_replayed(session)
@@ -271,3 +285,17 @@ def test_a_state_folder_that_cannot_be_written_is_said(isolation: str, tmp_path:
     (tmp_path / "state").write_text("a file")
     with pytest.raises((MulliganError, OSError)):
         mulligan.open(isolation=isolation, state=tmp_path / "state")
+
+
+def test_folders_nested_deeper_than_python_recurses_are_undone_and_removed_at_close(
+    isolation: str, tmp_path: Path
+) -> None:
+    with mulligan.open(isolation=isolation, state=tmp_path) as session:
+        session.run("import os; kept = ['kept']; home = os.getcwd()")
+        deep = session.run("for _ in range(1500): os.mkdir('d'); os.chdir('d')", timeout=30)
+        assert deep.outcome.kind == "completed", deep.outcome.text
+        session.undo()
+        assert list(session.workspace.iterdir()) == []
+        session.redo()
+        files = session.folders.files
+    assert not files.exists()

@@ -26,7 +26,9 @@ def held() -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("count", [120, pytest.param(1000, marks=pytest.mark.soak)])
-def test_many_steps_leak_nothing_and_the_first_can_be_returned_to(isolation: str, tmp_path: Path, count: int) -> None:
+def test_many_steps_leak_nothing_and_the_first_can_be_returned_to(
+    isolation: str, tmp_path: Path, count: int
+) -> None:
     with mulligan.open(isolation=isolation, state=tmp_path) as session:
         first = session.run("import os, random; x, marks = 1, []; secret = random.random(); print(secret)")
         for n in range(2, 20):
@@ -57,7 +59,9 @@ def test_many_steps_leak_nothing_and_the_first_can_be_returned_to(isolation: str
             assert back.memory == "replayed" and any("again" in line for line in back.stands)
 
 
-def test_a_step_whose_twin_was_dropped_is_rebuilt_by_replay_and_says_so(isolation: str, tmp_path: Path) -> None:
+def test_a_step_whose_twin_was_dropped_is_rebuilt_by_replay_and_says_so(
+    isolation: str, tmp_path: Path
+) -> None:
     with mulligan.open(isolation=isolation, state=tmp_path) as session:
         for n in range(1, 61):
             session.run(f"x = {n}; _ = open('f', 'w').write(str(x))")
@@ -81,7 +85,11 @@ def test_undo_and_redo_many_times_leave_no_processes_behind(isolation: str, tmp_
             session.redo()
             session.undo()
         after = usage(session)
-        assert (held(), after.processes, sorted(after.twins)) == (start, before.processes, sorted(before.twins))
+        assert (held(), after.processes, sorted(after.twins)) == (
+            start,
+            before.processes,
+            sorted(before.twins),
+        )
 
 
 def test_closing_leaves_nothing_but_the_ledger(isolation: str, tmp_path: Path) -> None:

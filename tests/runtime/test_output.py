@@ -107,14 +107,18 @@ for i in range(30):
 
 
 def test_bytes_that_are_not_utf8_are_replaced_and_hurt_nothing(session: Session) -> None:
-    outcome = session.run(r"import subprocess; _ = subprocess.run(['printf', r'ok \377\376 caf\303\251\n'])").outcome
+    outcome = session.run(
+        r"import subprocess; _ = subprocess.run(['printf', r'ok \377\376 caf\303\251\n'])"
+    ).outcome
     assert outcome.stdout == "ok \ufffd\ufffd café\n"
     assert session.run(r"print('lone \ud800 surrogate')").outcome.kind in ("completed", "raised")
     assert session.run("print('goes on')").outcome.stdout == "goes on\n"
 
 
 def test_a_character_that_a_child_writes_in_two_halves_arrives_whole(session: Session) -> None:
-    outcome = session.run("import os, subprocess; os.write(1, b'caf\\xc3'); subprocess.run(['true']); os.write(1, b'\\xa9\\n');").outcome
+    outcome = session.run(
+        "import os, subprocess; os.write(1, b'caf\\xc3'); subprocess.run(['true']); os.write(1, b'\\xa9\\n');"
+    ).outcome
     assert outcome.stdout == "café\n"
 
 
@@ -170,7 +174,9 @@ def test_output_streams_while_the_action_still_runs(session: Session) -> None:
         if isinstance(event, Stream) and "first" in event.text:
             go.write_text("seen")
 
-    source = "import os, time\nprint('first')\nwhile not os.path.exists('go'): time.sleep(0.01)\nprint('last')"
+    source = (
+        "import os, time\nprint('first')\nwhile not os.path.exists('go'): time.sleep(0.01)\nprint('last')"
+    )
     outcome = session.run(source, on_event=hear, timeout=30).outcome
     assert (outcome.kind, outcome.stdout) == ("completed", "first\nlast\n")
 

@@ -87,7 +87,7 @@ def test_what_the_reach_said_is_what_undo_says(session: Session) -> None:
 
 def alive(session: Session, pid: str) -> bool:
     """Whether the process is there, and not only as a zombie."""
-    source = f"state = [line for line in open(f'/proc/{{{pid}}}/status') if line[:5] == 'State']; print(state)"
+    source = f"print([line for line in open('/proc/{pid}/status') if line[:5] == 'State'])"
     outcome = session.run(source, timeout=30).outcome
     return outcome.kind == "completed" and "Z" not in outcome.stdout
 
@@ -106,9 +106,9 @@ def test_processes_started_after_the_checkpoint_are_dead_after_undo(session: Ses
     made = run(session, "import os, signal, subprocess, time")
     later = session.run(f"{start}\nopen('/dev/shm/pid', 'w').write(str(pid)); print(pid)", timeout=30)
     pid = later.outcome.stdout.split()[-1]
-    assert alive(session, repr(pid)), later.outcome.text
+    assert alive(session, pid), later.outcome.text
     session.undo(to=made.id)
-    assert not alive(session, repr(pid))
+    assert not alive(session, pid)
     assert session._do(session._story.confined.kernel.usage).result().processes == 1
 
 
@@ -125,13 +125,15 @@ print(p.pid)
     run(session, "x = 1")
     back = session.undo()
     assert any(pid in line for line in back.stands), back
-    assert alive(session, repr(pid))
+    assert alive(session, pid)
     step = session.run("p.stdin.write('still here\\n'); p.stdin.flush(); p.stdout.readline()", timeout=20)
     assert step.outcome.result is not None, step.outcome.text
     assert step.outcome.result.data["text/plain"] == "'still here\\n'"
 
 
-def test_a_child_that_was_killed_since_the_checkpoint_does_not_come_back_and_is_reported(session: Session) -> None:
+def test_a_child_that_was_killed_since_the_checkpoint_does_not_come_back_and_is_reported(
+    session: Session,
+) -> None:
     made = run(session, "import subprocess; p = subprocess.Popen(['sleep', '1000'])")
     run(session, "p.kill(); p.wait()")
     back = session.undo(to=made.id)

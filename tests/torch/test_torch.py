@@ -57,7 +57,10 @@ def test_training_goes_on_with_identical_losses_after_undo(session: Session) -> 
     made = run(session, TRAINED)
     truth = run(session, GO_ON).outcome.stdout
     session.undo(to=made.id)
-    run(session, "for p in model.parameters(): torch.nn.init.zeros_(p)\ny.zero_(); torch.manual_seed(0); _ = train(3)")
+    run(
+        session,
+        "for p in model.parameters(): torch.nn.init.zeros_(p)\ny.zero_(); torch.manual_seed(0); _ = train(3)",
+    )
     assert run(session, GO_ON).outcome.stdout != truth
     for _ in range(2):
         back = session.undo(to=made.id)
