@@ -65,9 +65,7 @@ class Mount:
 class Isolation:
     """One sandbox, described completely; equal descriptions give equal sandboxes.
 
-    `session` labels what the engine makes, so that the remains of a dead session can be found. `owner` is the
-    pid of the host process that holds the session and `owner_start` its start time in clock ticks (a pid may be
-    used again). `image` is read by docker alone, `python` (an interpreter's path on the host) by bubblewrap
+    `session` labels what the engine makes, so that the remains of a dead session can be found. `image` is read by docker alone, `python` (an interpreter's path on the host) by bubblewrap
     alone; None means the default.
     """
 

@@ -6,6 +6,7 @@ A process is named by (pid, start time), since a pid may be used again.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import time
 from collections.abc import Iterable
@@ -59,19 +60,31 @@ def end(keep: set[Identity], but: Iterable[int], patience: float = 5.0) -> list[
     stopped: set[Identity] = set()
     while True:
         rest = [found for found in everyone(but) if found not in keep]
-        if not rest:
-            return []
         fresh = [found for found in rest if found not in stopped]
-        for found in fresh:
-            _signal(found[0], signal.SIGSTOP)
-            stopped.add(found)
+        for pid, _ in fresh:
+            _signal(pid, signal.SIGSTOP)
+        stopped.update(fresh)
         if fresh:
             continue
-        for found in rest:
-            _signal(found[0], signal.SIGKILL)
-        if time.monotonic() > deadline:
-            return [found for found in everyone(but) if found not in keep]
-        time.sleep(0.0005)
+        if not rest or time.monotonic() > deadline:
+            return rest
+        for pid, _ in rest:
+            _signal(pid, signal.SIGKILL)
+        _wait_for(rest, deadline)
+
+
+def _wait_for(identities: list[Identity], deadline: float) -> None:
+    """Until these have died. A zombie is dead."""
+    for found in identities:
+        try:
+            descriptor = os.pidfd_open(found[0])
+        except OSError:
+            continue
+        try:
+            if identity(found[0]) == found:
+                select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
+        finally:
+            os.close(descriptor)
 
 
 def reap() -> dict[int, int]:

@@ -19,6 +19,11 @@ def usage(session: Session) -> Usage:
     return session._do(session._story.confined.kernel.usage).result()
 
 
+def settled(session: Session) -> None:
+    """Until the checkpoint of the last step is taken."""
+    session._do(lambda: None).result()
+
+
 def held() -> tuple[int, int]:
     """Descriptors and threads of this process."""
     gc.collect()
@@ -33,13 +38,15 @@ def test_many_steps_leak_nothing_and_the_first_can_be_returned_to(
         first = session.run("import os, random; x, marks = 1, []; secret = random.random(); print(secret)")
         for n in range(2, 20):
             session.run(f"x = {n}")
+        settled(session)
         start = held()
         for n in range(20, count + 1):
-            step = session.run(f"x += 1; marks.append(x); _ = open(f'file{{x % 10}}', 'w').write(str(x))")
+            step = session.run("x += 1; marks.append(x); _ = open(f'file{x % 10}', 'w').write(str(x))")
             assert step.outcome.kind == "completed", step.outcome.text
             if n % 25 == 0:
                 session.undo()
                 session.redo()
+        settled(session)
         assert held() == start
         now = usage(session)
         assert now.processes == 1
@@ -65,7 +72,7 @@ def test_a_step_whose_twin_was_dropped_is_rebuilt_by_replay_and_says_so(
     with mulligan.open(isolation=isolation, state=tmp_path) as session:
         for n in range(1, 61):
             session.run(f"x = {n}; _ = open('f', 'w').write(str(x))")
-        session._do(lambda: None).result()
+        settled(session)
         dropped = [node.id for node in session.timeline.nodes.values() if node.discarded]
         assert dropped
         back = session.goto(dropped[0])

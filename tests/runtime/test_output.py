@@ -79,14 +79,30 @@ for i in range(200):
     [
         ("import os; os.write(1, b'raw'); os.write(2, b'err');", "raw", "err"),
         ("import subprocess; _ = subprocess.run(['echo', 'from a child'])", "from a child\n", ""),
-        ("import subprocess; _ = subprocess.run('seq 20000; seq 3 >&2', shell=True)", "\n".join(map(str, range(1, 20001))) + "\n", "1\n2\n3\n"),
-        ("import ctypes; libc = ctypes.CDLL(None); libc.puts(b'by puts'); _ = libc.fflush(None)", "by puts\n", ""),
+        (
+            "import subprocess; _ = subprocess.run('seq 20000; seq 3 >&2', shell=True)",
+            "\n".join(map(str, range(1, 20001))) + "\n",
+            "1\n2\n3\n",
+        ),
+        (
+            "import ctypes; libc = ctypes.CDLL(None); libc.puts(b'by puts'); _ = libc.fflush(None)",
+            "by puts\n",
+            "",
+        ),
         ("!echo by the shell", "by the shell\n", ""),
-        ("import os\nif os.fork() == 0:\n    print('in a fork', flush=True); os._exit(0)\n_ = os.wait()", "in a fork\n", ""),
-        ("import threading; t = threading.Thread(target=print, args=('in a thread',)); t.start(); t.join()", "in a thread\n", ""),
+        (
+            "import os\nif os.fork() == 0:\n    print('in a fork', flush=True); os._exit(0)\n_ = os.wait()",
+            "in a fork\n",
+            "",
+        ),
+        (
+            "import threading; t = threading.Thread(target=print, args=('in a thread',)); t.start(); t.join()",
+            "in a thread\n",
+            "",
+        ),
     ],
     ids=["descriptors", "a child", "much from a child", "C", "IPython's shell", "a fork", "a thread"],
-)  # fmt: skip
+)
 def test_output_that_does_not_go_through_python_arrives_before_the_step_ends(
     session: Session, source: str, stdout: str, stderr: str
 ) -> None:

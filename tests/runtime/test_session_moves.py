@@ -36,7 +36,7 @@ def run(session: Session, source: str) -> Step:
 
 
 def peek(session: Session, expression: str) -> Any:
-    """The value of an expression in the kernel, without a step: on the session's thread, silently."""
+    """The value of an expression in the kernel, without a step: on the session's thread."""
     said: list[str] = []
 
     def hear(event: Event) -> None:
@@ -45,7 +45,7 @@ def peek(session: Session, expression: str) -> Any:
 
     source = f"import json as _json; print(_json.dumps({expression}))"
     kernel = session._story.confined.kernel
-    done = session._do(lambda: kernel.execute(source, hear, timeout=30, silent=True)).result()
+    done = session._do(lambda: kernel.execute(source, hear, timeout=30)).result()
     assert done.ok, done
     return json.loads("".join(said))
 
@@ -259,7 +259,7 @@ class Model:
 
 
 def random_step(dice: random.Random, model: Model, session: Session) -> None:
-    variables, contents = (dict(part) for part in model.states[model.at])
+    variables, contents = dict(model.states[model.at][0]), dict(model.states[model.at][1])
     name, number = dice.choice("abcef"), dice.randrange(10**6)
     match dice.choice(["set", "write", "write", "remove", "append", "folder", "raise", "die"]):
         case "set":
@@ -310,8 +310,7 @@ def random_move(dice: random.Random, model: Model, session: Session) -> None:
         case "goto":
             model.at = dice.choice([id for id in model.states if id])
             session.goto(model.at)
-            model.undone = [model.at]  # what redo does after a goto is the timeline's tests' to say
-            model.undone.clear()
+            model.undone = []  # what redo does after a goto is for the timeline's tests to say
         case "reset" if dice.random() < 0.5:
             session.reset()
             first = line[-2]

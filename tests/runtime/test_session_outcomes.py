@@ -127,7 +127,7 @@ def test_a_lost_step_has_neither_changes_nor_the_cursor(session: Session) -> Non
 
 
 def test_running_out_of_memory_is_survived(isolation: str, tmp_path_factory: pytest.TempPathFactory) -> None:
-    policy = Policy(resources=Resources(memory="600MiB"))
+    policy = Policy(resources=Resources(memory=600 << 20))
     with mulligan.open(isolation=isolation, state=tmp_path_factory.mktemp("state"), policy=policy) as session:
         session.run("kept = ['kept']")
         step = session.run("big = [bytearray(b'x') * (50 << 20) for _ in range(60)]", timeout=60)

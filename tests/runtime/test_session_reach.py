@@ -48,12 +48,21 @@ def test_a_plain_step_is_within_reach_exactly(session: Session, source: str) -> 
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ("import threading; e = threading.Event(); threading.Thread(target=e.wait, name='Tick').start()", "Tick"),
-        ("import _thread, threading; lock = threading.Lock(); lock.acquire(); _thread.start_new_thread(lock.acquire, ())", "thread"),
+        (
+            "import threading; e = threading.Event(); threading.Thread(target=e.wait, name='Tick').start()",
+            "Tick",
+        ),
+        (
+            "import _thread, threading; lock = threading.Lock(); lock.acquire(); _thread.start_new_thread(lock.acquire, ())",
+            "thread",
+        ),
         ("import subprocess; p = subprocess.Popen(['sleep', '1000'])", "sleep 1000"),
         ("import socket; a, b = socket.socketpair()", "2 socket"),
         ("import mmap; m = mmap.mmap(-1, 4096)", "shared memory"),
-        ("import os; f = open('gone', 'w+'); _ = f.write('x'); f.flush(); os.remove('gone')", "/workspace/gone"),
+        (
+            "import os; f = open('gone', 'w+'); _ = f.write('x'); f.flush(); os.remove('gone')",
+            "/workspace/gone",
+        ),
         ("import tempfile; f = tempfile.TemporaryFile(); _ = f.write(b'x')", "deleted while open"),
         ("import select; e = select.epoll()", "epoll"),
         ("import os; r, w = os.pipe(); os.write(w, b'in the pipe')", "pipe"),
@@ -62,10 +71,20 @@ def test_a_plain_step_is_within_reach_exactly(session: Session, source: str) -> 
         ("import signal; signal.setitimer(signal.ITIMER_REAL, 1000)", "timer"),
     ],
     ids=[
-        "a thread", "a thread that Python does not list", "a child process", "a socket pair", "shared memory",
-        "a deleted file", "an unnamed file", "an epoll", "a pipe with bytes in it", "a memfd", "an eventfd", "a timer",
+        "a thread",
+        "a thread that Python does not list",
+        "a child process",
+        "a socket pair",
+        "shared memory",
+        "a deleted file",
+        "an unnamed file",
+        "an epoll",
+        "a pipe with bytes in it",
+        "a memfd",
+        "an eventfd",
+        "a timer",
     ],
-)  # fmt: skip
+)
 def test_what_a_fork_cannot_carry_is_named(session: Session, source: str, said: str) -> None:
     reach = run(session, source).reach
     assert not reach.exact
