@@ -56,7 +56,9 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 columns = ["precipitation", "temp_max", "temp_min", "wind"]
 features = weather[columns].iloc[:-1].assign(day=weather.date.dt.day_of_year)
 tomorrow = weather.temp_max.shift(-1).iloc[:-1]
-model = HistGradientBoostingRegressor(random_state=0).fit(features[:1096], tomorrow[:1096])
+model = HistGradientBoostingRegressor(
+    loss="absolute_error", learning_rate=0.05, max_iter=80, min_samples_leaf=40, random_state=0)
+model.fit(features[:1096], tomorrow[:1096])
 error = (model.predict(features[1096:]) - tomorrow[1096:]).abs().mean()
 guess = (features.temp_max[1096:] - tomorrow[1096:]).abs().mean()
 with open("model.pkl", "wb") as file:

@@ -195,8 +195,13 @@ def _image(chosen: argparse.Namespace) -> int:
     return DONE
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError  # rich would end the program from here
+
+
 def _console() -> Console:
-    return Console(highlight=False, markup=False, emoji=False)
+    return _Console(highlight=False, markup=False, emoji=False)
 
 
 # -- arguments ----------------------------------------------------------------------------------------------------

@@ -1,9 +1,10 @@
-"""Contents at rest: the small ones of a snapshot share one pack, streamed to disk; a large one has its own file.
+"""Contents at rest: the small ones of a snapshot share one pack; a large one has a file of its own.
 
-Durable order, for a snapshot must never name a content that a power cut can take away: everything is written
-under a temporary name, fdatasync, rename, fsync of the folder; only then does the index commit. A pack or a
-large file that no index names is the remains of a step that was cut short, and is removed when the store is
-opened.
+A pack of few bytes is a row of the index, and so is there when the index commit is, at no cost of its own. A
+larger one is streamed to a file. Durable order for files, as a snapshot must never name a content that a power
+cut can take away: everything is written under a temporary name, fdatasync, rename, fsync of the folder; only
+then does the index commit. A pack or a large file that no index names is the remains of a step that was cut
+short, and is removed when the store is opened.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from mulligan.sandbox.snapshots.index import Index, Place
 
 #: Contents up to this many bytes go in the pack.
 SMALL = 1 << 20
+#: A pack up to this many bytes goes in the index.
+_FEW = 1 << 18
 _PARTIAL = ".partial"
 _HINT = "The store's disk or somebody changed it: verify() names all that is damaged. Other contents are unharmed."
 
@@ -30,6 +33,8 @@ class Blobs:
         self._large = folder / "large"
         self._index = index
         self._pack: BinaryIO | None = None
+        self._few = bytearray()
+        self._begun = self._spilled = False
         self._number = 0
         self._offset = 0
         self._reading: tuple[int, int] | None = None
@@ -52,13 +57,20 @@ class Blobs:
         self.abandon()
         self._number = number
 
+    @property
+    def few(self) -> bytes | None:
+        """The pack, if it is for the index to keep; under the number that was begun."""
+        small = any(place.pack for place in self.pending.values())
+        return bytes(self._few) if small and not self._spilled else None
+
     def add_small(self, data: bytes) -> bytes:
         """Keep a content of at most SMALL bytes; its key."""
         key = content.small_key(data)
         if not self._has(key):
-            if self._pack is None:
-                self._pack = open(self._partial_pack(), "wb", buffering=SMALL)  # noqa: SIM115 - closed by seal or abandon
-            self._pack.write(data)
+            self._begun = True
+            self._few += data
+            if self._pack is not None or len(self._few) > _FEW:
+                self._spill()
             self.pending[key] = Place(self._number, self._offset, len(data))
             self._offset += len(data)
         return key
@@ -71,6 +83,7 @@ class Blobs:
             key, size = content.large_key(fd)
             if self._has(key):
                 return key, size
+        self._begun = True
         partial = self._large / f"new{_PARTIAL}"
         with _opened(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC) as copied:
             key, size = content.large_key(copied) if content.clone(fd, copied) else content.copy(fd, copied)
@@ -97,10 +110,14 @@ class Blobs:
     def done(self) -> None:
         """The index has committed: what was pending is kept."""
         self.pending = {}
+        self._few.clear()
+        self._begun = self._spilled = False
         self._offset = 0
 
     def abandon(self) -> None:
         """Forget what was added since `begin` and give its room back."""
+        if not self._begun:
+            return
         if self._pack is not None:
             with suppress(OSError):  # closing flushes, and the disk may be full
                 self._pack.close()
@@ -108,8 +125,7 @@ class Blobs:
         for key, place in self.pending.items():
             if self._index.place(key) is not None:
                 break  # all were committed, though the caller did not come to hear of it
-            path = self._pack_path(place.pack) if place.pack else self._large / key.hex()
-            path.unlink(missing_ok=True)
+            (self._pack_path(place.pack) if place.pack else self._large / key.hex()).unlink(missing_ok=True)
         self._partial_pack().unlink(missing_ok=True)
         (self._large / f"new{_PARTIAL}").unlink(missing_ok=True)
         self.done()
@@ -155,10 +171,20 @@ class Blobs:
             raise StoreDamaged(f"content {key.hex()} is not in the index", hint=_HINT)
         return place
 
+    def _spill(self) -> None:
+        """Go on with the pack in a file."""
+        if self._pack is None:
+            self._pack = open(self._partial_pack(), "wb", buffering=SMALL)  # noqa: SIM115 - closed by seal or abandon
+            self._spilled = True
+        self._pack.write(self._few)
+        self._few.clear()
+
     def _packed(self, key: bytes, place: Place) -> bytes:
         name = f"{self._pack_path(place.pack).name} at {place.offset}"
         try:
-            data = os.pread(self._pack_fd(place.pack), place.length, place.offset)
+            data = self._index.few(place)
+            if data is None:
+                data = os.pread(self._pack_fd(place.pack), place.length, place.offset)
         except OSError as error:
             raise StoreDamaged(f"{name}: {error.strerror}", hint=_HINT) from error
         if content.small_key(data) != key:

@@ -69,11 +69,14 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """`changes` turn `parent` into this one, sorted by path; `parent` is None for the first of a store."""
+    """`changes` turn `parent` into this one, sorted by path; `parent` is None for the first of a store.
+    `beyond` are folders nested so deeply that what is in them is not captured.
+    """
 
     id: int
     parent: int | None
     changes: tuple[Change, ...]
+    beyond: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,6 @@ from mulligan.sandbox.snapshots.manifest import split
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _HANDLE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-_DEEPEST = 1000
 _HELD = 64
 
 #: The attributes that are kept: users' own, and access lists. Others belong to the system.
@@ -58,8 +57,6 @@ class Folders:
         Raises OSError when it is not a folder, or a component on the way is none.
         """
         wanted = path.split(b"/") if path else []
-        if len(wanted) > _DEEPEST:
-            raise OSError(errno.ENAMETOOLONG, f"folders nested more than {_DEEPEST} deep", path)
         self._leave(wanted)
         for depth in range(len(self._way), len(wanted) + 1):
             self._enter(wanted[:depth])
@@ -88,8 +85,8 @@ class Folders:
                     os.fchmod(fd, mode)
 
     def _leave(self, wanted: list[bytes]) -> None:
-        depth = 0
-        while depth < min(len(self._way) - 1, len(wanted)) and self._way[depth + 1][0] == wanted[depth]:
+        depth, deepest = 0, min(len(self._way) - 1, len(wanted))
+        while depth < deepest and self._way[depth + 1][0] == wanted[depth]:
             depth += 1
         while len(self._way) > depth + 1:
             _close(self._way.pop()[1])

@@ -16,7 +16,9 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS snapshot (id INTEGER PRIMARY KEY, parent INTEGER);
 CREATE TABLE IF NOT EXISTS change (snapshot INTEGER, path BLOB, before TEXT, after TEXT,
     PRIMARY KEY (snapshot, path)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS beyond (snapshot INTEGER, path BLOB);
 CREATE TABLE IF NOT EXISTS blob (key BLOB PRIMARY KEY, pack INTEGER, offset INTEGER, length INTEGER) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS few (pack INTEGER PRIMARY KEY, data BLOB);
 CREATE TABLE IF NOT EXISTS state (one INTEGER PRIMARY KEY CHECK (one = 1), head INTEGER, intent INTEGER);
 INSERT OR IGNORE INTO state VALUES (1, NULL, NULL);
 """
@@ -44,7 +46,7 @@ class Index:
         try:
             with _explained():
                 connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA synchronous = FULL")
+                connection.execute("PRAGMA synchronous = NORMAL")
                 connection.executescript(_SCHEMA)
                 index = cls(connection)
                 index.refresh()
@@ -71,10 +73,14 @@ class Index:
             )
         return id
 
-    def commit(self, snapshot: Snapshot | None, blobs: Mapping[bytes, Place], intent: int | None) -> None:
-        """Record a snapshot as the new head (or none), and whether a restore is under way. All or nothing."""
+    def commit(
+        self, snapshot: Snapshot, blobs: Mapping[bytes, Place], few: bytes | None, intent: int | None
+    ) -> None:
+        """Record a snapshot as the new head, if it is new, with its contents and the pack of a `few` of them, and
+        whether a restore is under way. All or nothing.
+        """
         with self._transaction():
-            if snapshot is not None:
+            if snapshot.id not in self.parents:
                 self._db.execute("INSERT INTO snapshot VALUES (?, ?)", (snapshot.id, snapshot.parent))
                 self._db.executemany(
                     "INSERT INTO blob VALUES (?, ?, ?, ?)", ((key, *place) for key, place in blobs.items())
@@ -83,11 +89,14 @@ class Index:
                     "INSERT INTO change VALUES (?, ?, ?, ?)",
                     ((snapshot.id, c.path, encode(c.before), encode(c.after)) for c in snapshot.changes),
                 )
-            head = self.head if snapshot is None else snapshot.id
-            self._db.execute("UPDATE state SET head = ?, intent = ?", (head, intent))
-        self.head, self.intent = head, intent
-        if snapshot is not None:
-            self.parents[snapshot.id] = snapshot.parent
+                if few is not None:
+                    self._db.execute("INSERT INTO few VALUES (?, ?)", (snapshot.id, few))
+                self._db.executemany(
+                    "INSERT INTO beyond VALUES (?, ?)", ((snapshot.id, path) for path in snapshot.beyond)
+                )
+            self._db.execute("UPDATE state SET head = ?, intent = ?", (snapshot.id, intent))
+        self.head, self.intent = snapshot.id, intent
+        self.parents[snapshot.id] = snapshot.parent
 
     def arrive(self, head: int) -> None:
         """A restore is done: the tree is this snapshot."""
@@ -115,9 +124,19 @@ class Index:
                 return decode(row[0])
         return None
 
+    def beyond(self, id: int) -> list[bytes]:
+        """The folders whose contents were too deep to be captured."""
+        return [path for (path,) in self._db.execute("SELECT path FROM beyond WHERE snapshot = ?", (id,))]
+
     def place(self, key: bytes) -> Place | None:
         row = self._db.execute("SELECT pack, offset, length FROM blob WHERE key = ?", (key,)).fetchone()
         return None if row is None else Place(*row)
+
+    def few(self, place: Place) -> bytes | None:
+        """A content from a pack that the index keeps; None if that pack has a file."""
+        query = "SELECT substr(data, ?, ?) FROM few WHERE pack = ?"
+        row = self._db.execute(query, (place.offset + 1, place.length, place.pack)).fetchone()
+        return None if row is None else bytes(row[0] or b"")  # of nothing, SQLite cuts NULL
 
     def blobs(self) -> Iterator[tuple[bytes, Place]]:
         for key, *place in self._db.execute(

@@ -13,6 +13,10 @@ DIRTY = -1
 #: Where the root's own entry is kept. No folder has this path, for paths begin without a slash.
 _ABOVE = b"/"
 
+#: How many folders may be nested, and how many bytes a path may have: a program can name no longer one.
+_DEEPEST = 1000
+_LONGEST = 4096
+
 
 class Known(NamedTuple):
     """`(ino, ctime_ns)` is the change key: nothing unprivileged can change a file and keep its ctime."""
@@ -29,18 +33,27 @@ def split(path: bytes) -> tuple[bytes, bytes]:
     return (parent, name) if path else (_ABOVE, b"")
 
 
+def too_deep(folder: bytes) -> bool:
+    """Whether what is in this folder lies too deep to be captured."""
+    return len(folder) > _LONGEST or folder.count(b"/") + 1 >= _DEEPEST
+
+
 class Manifest:
     """`folders` maps each folder to its entries by name; `hard` maps an inode to its names, when it has
-    several.
+    several; `stale` are the folders that the next scan has to look into in any case, and all of them while
+    nothing is `trusted`; `beyond` are the folders that are too deep to be looked into.
     """
 
     def __init__(self) -> None:
         self.folders: dict[bytes, dict[bytes, Known]] = {_ABOVE: {}, b"": {}}
         self.hard: dict[int, set[bytes]] = {}
+        self.stale: set[bytes] = set()
+        self.beyond: set[bytes] = set()
+        self.trusted = False
 
     @classmethod
     def of(cls, entries: Mapping[bytes, Entry]) -> Manifest:
-        """A manifest of which nothing is trusted to be still true: every path is read again by the next scan."""
+        """A manifest that is not trusted to be still true: every path is read again by the next scan."""
         manifest = cls()
         for path in sorted(entries):
             manifest.put(path, Known(0, DIRTY, 1, entries[path]))
@@ -56,11 +69,14 @@ class Manifest:
         self.folders.setdefault(parent, {})[name] = known
         if known.entry.kind is Kind.FOLDER:
             self.folders.setdefault(path, {})
+            if too_deep(path):
+                self.beyond.add(path)
         elif known.nlink > 1:
             self.hard.setdefault(known.ino, set()).add(path)
 
     def soil(self, path: bytes) -> None:
         """Have the next scan read this path again."""
+        self.stale.add(split(path)[0] if path else b"")
         if known := self.get(path):
             self.put(path, known._replace(ctime_ns=DIRTY))
 
@@ -70,26 +86,33 @@ class Manifest:
         self.folders.get(parent, {}).pop(name, None)
         if path:
             self.folders.pop(path, None)
+            self.beyond.discard(path)
 
     def below(self, folder: bytes) -> Iterator[bytes]:
         """Every path under a folder, parents first. The manifest may be changed once the iterator is used up."""
-        for name, known in self.folders.get(folder, {}).items():
-            path = folder + b"/" + name if folder else name
-            yield path
-            if known.entry.kind is Kind.FOLDER:
-                yield from self.below(path)
+        todo = [folder]
+        while todo:
+            above = todo.pop()
+            for name, known in self.folders.get(above, {}).items():
+                path = above + b"/" + name if above else name
+                yield path
+                if known.entry.kind is Kind.FOLDER:
+                    todo.append(path)
 
     def apply(self, changes: Iterable[Change]) -> None:
         """Become what the changes lead to. How the disk looks there now is not known, so those paths are
-        dirty.
+        dirty. Folders that were there keep their inode, by which the next scan knows that they need not be
+        read whole.
         """
         ordered = sorted(changes, key=lambda change: change.path)
+        inodes = {c.path: known.ino for c in ordered if (known := _folder(self.get(c.path)))}
         for change in reversed(ordered):
+            self.stale.add(split(change.path)[0] if change.path else b"")
             if change.after is None or change.after.kind is not Kind.FOLDER:
                 self.remove(change.path)
         for change in ordered:
             if change.after is not None:
-                self.put(change.path, Known(0, DIRTY, 1, change.after))
+                self.put(change.path, Known(inodes.get(change.path, 0), DIRTY, 1, change.after))
 
     def _unlink(self, path: bytes) -> None:
         known = self.get(path)
@@ -99,3 +122,7 @@ class Manifest:
         names.discard(path)
         if not names:
             self.hard.pop(known.ino, None)
+
+
+def _folder(known: Known | None) -> Known | None:
+    return known if known is not None and known.entry.kind is Kind.FOLDER else None

@@ -1,9 +1,8 @@
 """Making the tree equal to a snapshot, touching only what differs.
 
 A file is rewritten in place wherever it can be, so that descriptors, appenders and memory maps of processes
-that live on stay valid; a rename over it would lose all three. Order: removals deepest first, folders,
-contents, links, metadata, folders' metadata deepest first (their times come last, for the steps before change
-them).
+that live on stay valid; a rename over it would lose all three. Order: removals, folders, contents, links, metadata,
+folders' metadata deepest first (their times come last, for the steps before change them).
 
 Nothing here trusts the tree to hold still. Each step reaches its object by `Folders`, is tried twice, and
 what then does not work or does not look as it should is listed with the reason; the rest is restored all the
@@ -25,6 +24,7 @@ from mulligan.sandbox.snapshots.entry import Change, Entry, Kind, Unrestored, ki
 from mulligan.sandbox.snapshots.folders import Folders, handle, open_file, reach, read_xattrs
 from mulligan.sandbox.snapshots.manifest import Manifest
 from mulligan.sandbox.snapshots.plan import Plan
+from mulligan.sandbox.snapshots.removal import remove_tree
 
 _ALL = 0o700
 _UNMAKEABLE = {Kind.SOCKET: "a socket cannot be made again", Kind.DEVICE: "a device is never made again"}
@@ -44,8 +44,7 @@ class Restore:
 
     def run(self) -> tuple[Unrestored, ...]:
         plan = self._plan
-        for path in plan.remove:
-            self._attempt(path, self._remove)
+        self._remove_all(plan.remove)
         for path in plan.folders:
             self._attempt(path, self._make_folder)
         for path in plan.rewrite:
@@ -105,6 +104,29 @@ class Restore:
         """The folder of a path, to add to it or remove from it."""
         self._stirred.add(path.rpartition(b"/")[0])
         return self._folders.parent(path, _ALL)
+
+    def _remove_all(self, paths: list[bytes]) -> None:
+        """Remove folders whole, with what came into them since, and what was too deep to be captured. Where that
+        does not work, path by path, so that each that stays is named.
+        """
+        going = set(paths)
+        tops = [path for path in paths if path.rpartition(b"/")[0] not in going]
+        single = {path for path in tops if not self._remove_whole(path)}
+        inner = tuple(path + b"/" for path in single)
+        for path in paths:
+            if path in single or path.startswith(inner):
+                self._attempt(path, self._remove)
+
+    def _remove_whole(self, path: bytes) -> bool:
+        known = self._manifest.get(path)
+        if known is None or known.entry.kind is not Kind.FOLDER:
+            return False
+        try:
+            remove_tree(*self._into(path), known.ino)
+        except OSError:
+            self._folders.forget()
+            return False
+        return True
 
     def _remove(self, path: bytes) -> None:
         folder, name = self._into(path)

@@ -2,8 +2,12 @@
 
 The change key is (inode, ctime): whoever may write a file cannot set its ctime. A ctime is only as fine as
 the kernel's clock tick, so a file changed within 10 ms of the scan, or while it was read, is marked dirty,
-and the next scan reads it again whatever its key says. Not seen by any key: stores through a shared memory
-map onto a page that is dirty already. Whoever knows of such maps soils their paths in the manifest.
+and is read again, whatever its key says, as soon as its folder is looked into. Not seen by any key: stores
+through a shared memory map onto a page that is dirty already. Whoever knows of such maps names their files.
+
+With a detector that knows which folders changed, only these are looked into, and whole folders that are new
+or took another's place. link(2) marks the new name's folder alone, so all files that have several names are
+looked at each time.
 """
 
 from __future__ import annotations
@@ -11,14 +15,15 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Protocol
 
 from mulligan.sandbox.snapshots.blobs import SMALL, Blobs
 from mulligan.sandbox.snapshots.content import read
+from mulligan.sandbox.snapshots.detector import Detector
 from mulligan.sandbox.snapshots.entry import Change, Entry, Kind, kind_of
 from mulligan.sandbox.snapshots.folders import Folders, handle, open_file, read_xattrs
-from mulligan.sandbox.snapshots.manifest import DIRTY, Known, Manifest
+from mulligan.sandbox.snapshots.manifest import DIRTY, Known, Manifest, split, too_deep
 
 #: The coarsest tick of the clock that file times are taken from.
 _TICK_NS = 10_000_000
@@ -27,47 +32,91 @@ _TICK_NS = 10_000_000
 _MOVED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.EINVAL, errno.ENXIO}
 
 
-class Detector(Protocol):
-    """Says where a scan need not look."""
-
-    def may_differ(self, folder: bytes) -> bool:
-        """Whether anything in this folder, or at any depth under it, may have changed since the last scan."""
-        ...
-
-
-class EveryFolder:
-    """Looks everywhere: right on every filesystem, at the cost of one stat an entry."""
-
-    def may_differ(self, folder: bytes) -> bool:
-        return True
-
-
 class Scan:
     """One pass. Changes the manifest as it goes: when `run` raises, the manifest must be built anew.
 
     `now_ns` is the time when the pass begins, by the clock of the file times.
     """
 
-    def __init__(self, folders: Folders, manifest: Manifest, blobs: Blobs, now_ns: int) -> None:
+    def __init__(
+        self, folders: Folders, manifest: Manifest, blobs: Blobs, detector: Detector, now_ns: int
+    ) -> None:
         self._folders = folders
         self._manifest = manifest
         self._blobs = blobs
+        self._detector = detector
         self._settled_ns = now_ns - _TICK_NS
         self._before: dict[bytes, Entry | None] = {}
         self._inodes: set[int] = set()
+        self._visited: set[bytes] = set()
 
-    def run(self, detector: Detector) -> tuple[Change, ...]:
-        """What differs from the manifest, sorted by path. Raises OSError when something cannot be read or
-        kept.
+    def run(self, changed: set[bytes] | None, mapped: Iterable[bytes] = ()) -> tuple[Change, ...]:
+        """What differs from the manifest, sorted by path, in the folders that `changed` (None: anywhere) and in
+        the files that are `mapped`. Raises OSError when something cannot be read or kept.
         """
-        self._root()
-        todo = [b""]
-        while todo:
-            inner = self._visit(todo.pop())
-            todo.extend(folder for folder in inner if detector.may_differ(folder))
+        stale, self._manifest.stale = self._manifest.stale, set()
+        if changed is None:
+            self._explore(b"", everywhere=True)
+        else:
+            for folder in sorted(changed | stale):
+                if folder in self._manifest.folders:
+                    self._explore(folder, everywhere=False)
+            self._look_again(self._old_names())
+            self._look_again(path for names in self._manifest.hard.values() for path in names)
+        self._look_again(self._all_names(mapped), anyway=True)
         self._regroup()
         self._folders.relock()
+        self._manifest.trusted = True
         return tuple(self._changes())
+
+    def _explore(self, top: bytes, *, everywhere: bool) -> None:
+        todo = [top]
+        while todo:
+            folder = todo.pop()
+            if folder not in self._visited and not too_deep(folder):
+                self._visited.add(folder)
+                todo.extend(self._visit(folder, everywhere))
+
+    def _look_again(self, paths: Iterable[bytes], *, anyway: bool = False) -> None:
+        """Look at single entries whose folders need not have been reported."""
+        for path in sorted(paths):
+            folder, name = split(path)
+            known = self._manifest.get(path)
+            if known is None or (folder in self._visited and not anyway):
+                continue
+            try:
+                st = os.stat(name, dir_fd=self._folders.at(folder), follow_symlinks=False)
+            except OSError:
+                self._manifest.stale.add(folder)
+                continue
+            if anyway or known.ctime_ns != st.st_ctime_ns or known.ino != st.st_ino:
+                found = self._look(folder, name, st, known)
+                if found is not None and found.entry.kind is Kind.FOLDER:
+                    self._manifest.stale.add(path)
+
+    def _all_names(self, paths: Iterable[bytes]) -> set[bytes]:
+        names = set(paths)
+        for path in list(names):
+            if (known := self._manifest.get(path)) and known.nlink > 1:
+                names |= self._manifest.hard.get(known.ino, set())
+        return names
+
+    def _old_names(self) -> list[bytes]:
+        """The names that files had before they got the others that were found now."""
+        hard = self._manifest.hard
+        wanted = {inode for inode in self._inodes if self._nlink(inode) > len(hard.get(inode, ()))}
+        if not wanted:
+            return []
+        return [
+            folder + b"/" + name if folder else name
+            for folder, entries in self._manifest.folders.items()
+            for name, known in entries.items()
+            if known.ino in wanted and known.nlink == 1 and known.entry.kind is not Kind.FOLDER
+        ]
+
+    def _nlink(self, inode: int) -> int:
+        known = [self._manifest.get(path) for path in self._manifest.hard.get(inode, ())]
+        return max((each.nlink for each in known if each is not None), default=0)
 
     def _changes(self) -> list[Change]:
         found = []
@@ -78,23 +127,31 @@ class Scan:
                 found.append(Change(path, before, after))
         return found
 
-    def _root(self) -> None:
-        fd = self._folders.at(b"")
-        known = self._manifest.get(b"")
+    def _itself(self, folder: bytes, fd: int) -> None:
+        """Compare a folder's own attributes: its entries change its time, which nobody reports to the folder
+        above.
+        """
+        known = self._manifest.get(folder)
         st = os.fstat(fd)
-        if known is None or known.ino != st.st_ino or known.ctime_ns != st.st_ctime_ns:
-            self._put(b"", known, self._plain(st, Kind.FOLDER, read_xattrs(fd)))
+        if known is None or known.ctime_ns != st.st_ctime_ns or known.ino != st.st_ino:
+            found = self._plain(st, Kind.FOLDER, read_xattrs(fd))
+            mode = self._folders.unlocked.get(folder, found.entry.mode)
+            self._put(folder, known, found._replace(entry=replace(found.entry, mode=mode)))
 
-    def _visit(self, folder: bytes) -> list[bytes]:
-        """Compare one folder's entries; the folders in it, last name first."""
+    def _visit(self, folder: bytes, everywhere: bool) -> list[bytes]:
+        """Compare one folder's entries; the folders in it that have to be visited too, last name first."""
         inner = []
         left = self._manifest.folders.get(folder, {}).copy()
         prefix = folder + b"/" if folder else b""
         for name, st in self._list(folder):
-            known = left.pop(name, None)
+            known = was = left.pop(name, None)
             if known is None or known.ctime_ns != st.st_ctime_ns or known.ino != st.st_ino:
                 known = self._look(folder, name, st, known)
-            if known is not None and known.entry.kind is Kind.FOLDER:
+            if (
+                known is not None
+                and known.entry.kind is Kind.FOLDER
+                and (everywhere or not _same(was, known))
+            ):
                 inner.append(prefix + name)
         for name, known in left.items():
             self._gone(prefix + name, known)
@@ -104,7 +161,10 @@ class Scan:
     def _list(self, folder: bytes) -> list[tuple[bytes, os.stat_result]]:
         found = []
         try:
-            with os.scandir(self._folders.at(folder)) as items:
+            fd = self._folders.at(folder)
+            self._detector.arm(folder, fd)
+            self._itself(folder, fd)
+            with os.scandir(fd) as items:
                 for item in items:
                     try:
                         found.append((os.fsencode(item.name), item.stat(follow_symlinks=False)))
@@ -114,6 +174,7 @@ class Scan:
             if error.errno not in _MOVED:
                 raise
             self._manifest.soil(folder)
+            self._manifest.stale.add(folder)
         return found
 
     def _look(self, folder: bytes, name: bytes, st: os.stat_result, known: Known | None) -> Known | None:
@@ -216,3 +277,8 @@ class Scan:
                 if known.entry != shared:
                     self._note(name, None)
                     self._manifest.put(name, known._replace(entry=shared))
+
+
+def _same(was: Known | None, known: Known) -> bool:
+    """Whether it is the very folder that was there before."""
+    return was is not None and was.entry.kind is Kind.FOLDER and was.ino == known.ino

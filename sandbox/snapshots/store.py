@@ -16,7 +16,7 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -24,29 +24,48 @@ from typing import Self
 
 from mulligan.sandbox.errors import SnapshotError
 from mulligan.sandbox.snapshots.blobs import Blobs
-from mulligan.sandbox.snapshots.entry import Change, Entry, FilesRestored, Kind, Snapshot, compose, inverse
+from mulligan.sandbox.snapshots.detector import Detection, Detector, choose
+from mulligan.sandbox.snapshots.entry import (
+    Change,
+    Entry,
+    FilesRestored,
+    Kind,
+    Snapshot,
+    Unrestored,
+    compose,
+    inverse,
+)
 from mulligan.sandbox.snapshots.folders import FOLDER, Folders
 from mulligan.sandbox.snapshots.index import Index
 from mulligan.sandbox.snapshots.manifest import Manifest
 from mulligan.sandbox.snapshots.restore import Restore
-from mulligan.sandbox.snapshots.scan import EveryFolder, Scan
+from mulligan.sandbox.snapshots.scan import Scan
+
+#: More watches than any user has by default.
+MOST_WATCHES = 1 << 20
+_TOO_DEEP = "what is in it lies too deep to be captured"
 
 
 class SnapshotStore:
     """Made by `open`. Ids are positive integers, given out in order."""
 
-    def __init__(self, root: int, index: Index, blobs: Blobs, resources: ExitStack) -> None:
+    def __init__(
+        self, root: int, index: Index, blobs: Blobs, detector: Detector, resources: ExitStack
+    ) -> None:
         self._root = root
         self._index = index
         self._blobs = blobs
         self._resources = resources
-        self._detector = EveryFolder()
+        self._detector = detector
         self._manifest = Manifest()
+        self._mapped: frozenset[bytes] = frozenset()
 
     @classmethod
-    def open(cls, root: Path, folder: Path) -> Self:
+    def open(cls, root: Path, folder: Path, *, watches: int = MOST_WATCHES) -> Self:
         """Open the store in `folder`, made if need be, over the tree `root`, which must be there.
 
+        At most `watches` folders are watched for changes; with 0, or where that is too few, every entry is
+        compared each time: `detector` says how it is done and why.
         `folder` must be out of the sandbox's reach. Finishes a restore that was cut short. Raises
         SnapshotError when another process holds the store or a folder cannot be used, StoreDamaged when the
         index cannot be read.
@@ -60,7 +79,9 @@ class SnapshotStore:
             resources.callback(index.close)
             blobs = Blobs.open(folder, index)
             resources.callback(blobs.close)
-            store = cls(top, index, blobs, resources.pop_all())
+            detector = choose(top, watches)
+            resources.callback(detector.close)
+            store = cls(top, index, blobs, detector, resources.pop_all())
         store._resume()
         return store
 
@@ -81,12 +102,20 @@ class SnapshotStore:
         """The snapshot that the tree was last known to equal."""
         return self._index.head
 
-    def snapshot(self) -> Snapshot:
-        """Record the tree as it is now. Raises SnapshotError, with `errno`, when it cannot be read or kept;
-        the head is then where it was, and a later snapshot has all that this one should have had."""
-        snapshot = self._record(always=True, intent=None)
-        assert snapshot is not None
-        return snapshot
+    @property
+    def detector(self) -> Detection:
+        """How changes are found: by watches, or by a scan of everything; and why."""
+        return self._detector.detection
+
+    def snapshot(self, *, mapped: Iterable[bytes] = (), thorough: bool = False) -> Snapshot:
+        """Record the tree as it is now; the head again, without changes, when the tree still equals it.
+
+        `mapped` are files that processes may write through shared memory maps, which nothing reports: they are
+        read by content, now and at the next snapshot. `thorough` compares every entry, and so finds what no
+        watch reports. Raises SnapshotError, with `errno`, when something cannot be read or kept; the head is
+        then where it was, and a later snapshot has all that this one should have had.
+        """
+        return self._record(frozenset(mapped), thorough=thorough)
 
     def diff(self, a: int, b: int) -> tuple[Change, ...]:
         """What turns snapshot `a` into `b`, sorted by path."""
@@ -126,41 +155,70 @@ class SnapshotStore:
             raise failure
         return self._blobs.read(entry.data, limit)
 
-    def restore(self, id: int) -> FilesRestored:
-        """Make the tree equal to a snapshot, after a snapshot of what is there now (none if that is the
-        head's state).
+    def restore(self, id: int, *, mapped: Iterable[bytes] = (), thorough: bool = False) -> FilesRestored:
+        """Make the tree equal to a snapshot, after a snapshot of what is there now, which takes `mapped` and
+        `thorough`.
 
-        Only paths that differ are touched. What could not be restored is listed in `stands`, and is in the
-        next snapshot as a change. Raises SnapshotError before anything was touched, or when the arrival
-        cannot be recorded; then it may be repeated, and is when the store is next opened.
+        Only paths that differ are touched, and nothing is written when none does. What could not be restored
+        is listed in `stands`, and is in the next snapshot as a change; so is what was too deep to be captured.
+        Raises SnapshotError before anything was touched, or when the arrival cannot be recorded; then it may
+        be repeated, and is when the store is next opened.
         """
-        self._record(always=False, intent=self._index.require(id))
-        assert self.head is not None
-        changes = self.diff(self.head, id)
+        now = self._record(frozenset(mapped), thorough=thorough, intent=self._index.require(id)).id
+        deep = tuple(Unrestored(path, _TOO_DEEP) for path in self._index.beyond(id))
+        if now == id:
+            return FilesRestored(id, (), deep)
+        changes = self.diff(now, id)
         with self._restarting(), Folders(self._root) as folders:
             stands = Restore(folders, self._manifest, self._blobs, changes).run()
             self._manifest.apply(changes)
             self._index.arrive(id)
         failed = {stand.path for stand in stands}
-        return FilesRestored(id, tuple(change for change in changes if change.path not in failed), stands)
+        done = tuple(change for change in changes if change.path not in failed)
+        return FilesRestored(id, done, (*stands, *(each for each in deep if each.path not in failed)))
 
     def verify(self) -> tuple[str, ...]:
         """Read everything that is kept again; the names of what is damaged, `()` when all is whole."""
         return (*self._index.faults(), *self._blobs.faults())
 
-    def _record(self, *, always: bool, intent: int | None) -> Snapshot | None:
-        """Scan, keep, commit. Without `always`, a tree that equals the head gives no snapshot."""
+    def _record(self, mapped: frozenset[bytes], *, thorough: bool, intent: int | None = None) -> Snapshot:
+        """Scan, keep, commit. A tree that equals the head is the head; the intent to restore the head is none."""
+        mapped, self._mapped = mapped | self._mapped, mapped
+        changed = self._detector.changed()
+        if thorough or not self._manifest.trusted:
+            changed = None
+        snapshot = self._unchanged(changed, mapped) or self._scan(changed, mapped)
+        if snapshot.id != self.head or intent not in (None, self.head):
+            with self._restarting(), _explained("take a snapshot"):
+                self._blobs.seal()
+                self._index.commit(snapshot, self._blobs.pending, self._blobs.few, intent)
+                self._blobs.done()
+        return snapshot
+
+    def _unchanged(self, changed: set[bytes] | None, mapped: frozenset[bytes]) -> Snapshot | None:
+        """The head, if there is proof that nothing changed without a look at the tree."""
+        manifest = self._manifest
+        if self.head is None or changed is None or changed or mapped or manifest.stale or manifest.hard:
+            return None
+        return self._head_again()
+
+    def _head_again(self) -> Snapshot:
+        assert self.head is not None
+        return Snapshot(self.head, self._index.parents[self.head], (), self._beyond())
+
+    def _beyond(self) -> tuple[bytes, ...]:
+        return tuple(sorted(self._manifest.beyond))
+
+    def _scan(self, changed: set[bytes] | None, mapped: frozenset[bytes]) -> Snapshot:
         id = self._index.next_id()
         with self._restarting(), _explained("take a snapshot"), Folders(self._root) as folders:
             self._blobs.begin(id)
-            changes = Scan(folders, self._manifest, self._blobs, time.time_ns()).run(self._detector)
-            snapshot = Snapshot(id, self.head, changes) if changes or always else None
-            if snapshot is None:
-                self._blobs.abandon()
-            self._blobs.seal()
-            self._index.commit(snapshot, self._blobs.pending, intent)
-            self._blobs.done()
-        return snapshot
+            scan = Scan(folders, self._manifest, self._blobs, self._detector, time.time_ns())
+            changes = scan.run(changed, mapped)
+            if changes or self.head is None:
+                return Snapshot(id, self.head, changes, self._beyond())
+            self._blobs.abandon()
+            return self._head_again()
 
     @contextmanager
     def _restarting(self) -> Iterator[None]:

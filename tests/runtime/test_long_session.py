@@ -37,8 +37,10 @@ def test_many_steps_leak_nothing_and_the_first_can_be_returned_to(
     with mulligan.open(isolation=isolation, state=tmp_path) as session:
         first = session.run("import os, random; x, marks = 1, []; secret = random.random(); print(secret)")
         for n in range(2, 20):
-            session.run(f"x = {n}")
-        settled(session)
+            session.run(f"x = {n}; _ = open('f', 'w').write('{n}')")
+        session.run("os.remove('f')")
+        session.undo(2)
+        session.redo(2)
         start = held()
         for n in range(20, count + 1):
             step = session.run("x += 1; marks.append(x); _ = open(f'file{x % 10}', 'w').write(str(x))")

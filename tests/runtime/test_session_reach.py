@@ -53,7 +53,7 @@ def test_a_plain_step_is_within_reach_exactly(session: Session, source: str) -> 
             "Tick",
         ),
         (
-            "import _thread, threading; lock = threading.Lock(); lock.acquire(); _thread.start_new_thread(lock.acquire, ())",
+            "import _thread as t; lock = t.allocate_lock(); lock.acquire(); t.start_new_thread(lock.acquire, ())",
             "thread",
         ),
         ("import subprocess; p = subprocess.Popen(['sleep', '1000'])", "sleep 1000"),
@@ -116,8 +116,8 @@ def alive(session: Session, pid: str) -> bool:
     [
         "p = subprocess.Popen(['sleep', '1000']); pid = p.pid",
         "p = subprocess.Popen(['sleep', '1000'], start_new_session=True); pid = p.pid",
-        "pid = int(subprocess.run('setsid sleep 1000 >/dev/null 2>&1 & echo $!', shell=True, capture_output=True).stdout)",
-        "pid = os.fork()\nif pid == 0:\n    signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))\n    time.sleep(1000)",
+        "pid = int(subprocess.check_output('setsid sleep 1000 >/dev/null 2>&1 & echo $!', shell=True))",
+        "pid = os.fork()\nif pid == 0:\n    signal.pthread_sigmask(0, range(1, 65))\n    time.sleep(1000)",
     ],
     ids=["a child", "with a session of its own", "an orphan", "a fork that blocks signals"],
 )

@@ -336,7 +336,7 @@ def after(result):
 get_ipython().events.register('post_run_cell', after)
 """,
         "print(get_ipython().run_line_magic('shout', 'hello'), seen)",
-        "ip = get_ipython(); ip.events.unregister('post_run_cell', after); del ip.magics_manager.magics['line']['shout']",
+        "i = get_ipython(); i.events.unregister('post_run_cell', after); del i.magics_manager.magics['line']['shout']",
     ),
     Case(
         "the working folder",

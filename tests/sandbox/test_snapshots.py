@@ -21,9 +21,11 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from mulligan.sandbox.errors import SnapshotError, SnapshotUnknown
 from mulligan.sandbox.snapshots import Kind, SnapshotStore
+from mulligan.sandbox.snapshots.store import MOST_WATCHES
 
 Tree = dict[bytes, tuple[object, ...]]
 MIB = 1 << 20
+DETECTORS = {"watches": MOST_WATCHES, "scan": 0}
 
 
 def walk(root: Path) -> Tree:
@@ -198,9 +200,15 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.fixture(params=DETECTORS)
+def watches(request: pytest.FixtureRequest) -> int:
+    return DETECTORS[request.param]
+
+
 @pytest.fixture
-def store(root: Path, tmp_path: Path) -> Iterator[SnapshotStore]:
-    with SnapshotStore.open(root, tmp_path / "store") as store:
+def store(root: Path, tmp_path: Path, watches: int) -> Iterator[SnapshotStore]:
+    with SnapshotStore.open(root, tmp_path / "store", watches=watches) as store:
+        assert DETECTORS[store.detector.name] == watches
         yield store
 
 
@@ -311,14 +319,14 @@ def test_contents_are_read_from_any_snapshot(root: Path, store: SnapshotStore) -
         store.restore(99)
 
 
-def test_a_store_that_is_opened_again_goes_on_where_it_was(root: Path, tmp_path: Path) -> None:
-    with SnapshotStore.open(root, tmp_path / "store") as store:
+def test_a_store_that_is_opened_again_goes_on_where_it_was(root: Path, tmp_path: Path, watches: int) -> None:
+    with SnapshotStore.open(root, tmp_path / "store", watches=watches) as store:
         first, before = store.snapshot(), walk(root)
         with pytest.raises(SnapshotError, match="is in use"):
             SnapshotStore.open(root, tmp_path / "store")
     (root / "file").write_bytes(b"while it was closed")
     shutil.rmtree(root / "folder")
-    with SnapshotStore.open(root, tmp_path / "store") as store:
+    with SnapshotStore.open(root, tmp_path / "store", watches=watches) as store:
         assert store.head == first.id
         assert b"file" in {change.path for change in store.snapshot().changes}
         assert store.restore(first.id).stands == ()
@@ -344,18 +352,24 @@ SIZES = st.sampled_from([0, 1, 4096, 70_000, MIB + 5])
 class Fuzz(RuleBasedStateMachine):
     """Any mutations, any snapshots, restores to any of them: each gives the tree that was there."""
 
+    watches: int
+
     def __init__(self) -> None:
         super().__init__()
         self.home = Path(tempfile.mkdtemp())
         self.root = self.home / "root"
         self.root.mkdir()
-        self.store = SnapshotStore.open(self.root, self.home / "store")
+        self.store = self._open()
         self.known: dict[int, Tree] = {}
 
+    def _open(self) -> SnapshotStore:
+        return SnapshotStore.open(self.root, self.home / "store", watches=self.watches)
+
     def teardown(self) -> None:
-        assert self.store.verify() == ()
+        faults = self.store.verify()
         self.store.close()
         shutil.rmtree(self.home)
+        assert faults == ()
 
     def _try(self, act: Callable[[], object]) -> None:
         with suppress(OSError):  # there is no such path, or one in the way: then nothing happens
@@ -420,8 +434,18 @@ class Fuzz(RuleBasedStateMachine):
     @rule()
     def reopen(self) -> None:
         self.store.close()
-        self.store = SnapshotStore.open(self.root, self.home / "store")
+        self.store = self._open()
 
 
-Fuzz.TestCase.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
-TestAnyHistory = Fuzz.TestCase
+class Watched(Fuzz):
+    watches = DETECTORS["watches"]
+
+
+class Scanned(Fuzz):
+    watches = DETECTORS["scan"]
+
+
+HISTORIES = settings(max_examples=100, stateful_step_count=50, deadline=None)
+TestAnyHistoryWithWatches = Watched.TestCase
+TestAnyHistoryWithScans = Scanned.TestCase
+TestAnyHistoryWithWatches.settings = TestAnyHistoryWithScans.settings = HISTORIES

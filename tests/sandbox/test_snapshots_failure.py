@@ -99,7 +99,7 @@ def _flip(path: Path) -> None:
 def test_damage_is_named_and_never_restored(
     root: Path, tmp_path: Path, where: str, harm: Callable[[Path], None]
 ) -> None:
-    size = 2 * MIB if where == "large" else 2000
+    size = 2 * MIB if where == "large" else MIB // 10
     (root / "file").write_bytes(b"intact" * size)
     with SnapshotStore.open(root, tmp_path / "store") as store:
         first = store.snapshot()

@@ -14,6 +14,9 @@ from pathlib import Path
 import pytest
 
 from mulligan.sandbox.snapshots import SnapshotStore
+from mulligan.sandbox.snapshots.store import MOST_WATCHES
+
+DETECTORS = {"watches": MOST_WATCHES, "scan": 0}
 
 FLIP = """
 import ctypes, sys
@@ -48,7 +51,7 @@ if os.geteuid() == 0:
     os.setgid(65534)
     os.setuid(65534)
 shape = lambda: [(p, os.lstat(p).st_mode, os.lstat(p).st_mtime_ns) for p in (root / "outer", root / "file")]
-with SnapshotStore.open(root, folder) as store:
+with SnapshotStore.open(root, folder, watches=int(sys.argv[3])) as store:
     (root / "outer/inner").mkdir(parents=True)
     (root / "outer/inner/file").write_text("kept")
     (root / "outer/inner/plain").write_text("plain")
@@ -107,6 +110,11 @@ def _contents(root: Path) -> dict[str, tuple[int, bytes | None]]:
     }
 
 
+@pytest.fixture(params=DETECTORS)
+def watches(request: pytest.FixtureRequest) -> int:
+    return DETECTORS[request.param]
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     root = tmp_path / "root"
@@ -114,7 +122,9 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
-def test_a_folder_that_flips_to_a_symlink_never_leads_a_restore_outside(root: Path, tmp_path: Path) -> None:
+def test_a_folder_that_flips_to_a_symlink_never_leads_a_restore_outside(
+    root: Path, tmp_path: Path, watches: int
+) -> None:
     outside, target = tmp_path / "outside", root / "target"
     for folder in (outside, target):
         (folder / "deep").mkdir(parents=True)
@@ -122,7 +132,7 @@ def test_a_folder_that_flips_to_a_symlink_never_leads_a_restore_outside(root: Pa
             (folder / f"file{number}").write_text("ours")
             (folder / "deep" / f"file{number}").write_text("ours")
     untouched = _contents(outside)
-    with SnapshotStore.open(root, tmp_path / "store") as store:
+    with SnapshotStore.open(root, tmp_path / "store", watches=watches) as store:
         first, before = store.snapshot(), _contents(root)
         for number in range(20):
             (target / f"file{number}").write_text("changed")
@@ -139,14 +149,16 @@ def test_a_folder_that_flips_to_a_symlink_never_leads_a_restore_outside(root: Pa
         assert (done.stands, _contents(root)) == ((), before)
 
 
-def test_planted_symlinks_and_hard_links_are_not_written_through(root: Path, tmp_path: Path) -> None:
+def test_planted_symlinks_and_hard_links_are_not_written_through(
+    root: Path, tmp_path: Path, watches: int
+) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "file").write_text("theirs")
     (root / "folder").mkdir()
     (root / "folder" / "file").write_text("ours")
     (root / "file").write_text("ours")
-    with SnapshotStore.open(root, tmp_path / "store") as store:
+    with SnapshotStore.open(root, tmp_path / "store", watches=watches) as store:
         first = store.snapshot()
         shutil.rmtree(root / "folder")
         (root / "folder").symlink_to(outside)
@@ -158,10 +170,10 @@ def test_planted_symlinks_and_hard_links_are_not_written_through(root: Path, tmp
 
 
 def test_a_file_that_is_written_while_it_is_read_is_read_again_by_the_next_snapshot(
-    root: Path, tmp_path: Path
+    root: Path, tmp_path: Path, watches: int
 ) -> None:
     (root / "file").write_bytes(bytes(500_000))
-    with SnapshotStore.open(root, tmp_path / "store") as store:
+    with SnapshotStore.open(root, tmp_path / "store", watches=watches) as store:
         with _running(CHURN, root / "file"):
             for _ in range(30):
                 snapshot = store.snapshot()
@@ -172,26 +184,28 @@ def test_a_file_that_is_written_while_it_is_read_is_read_again_by_the_next_snaps
 
 
 def test_what_changes_again_at_once_is_said_to_stand_or_found_by_the_next_snapshot(
-    root: Path, tmp_path: Path
+    root: Path, tmp_path: Path, watches: int
 ) -> None:
     (root / "file").write_bytes(b"quiet")
-    with SnapshotStore.open(root, tmp_path / "store") as store:
-        first = store.snapshot()
+    with SnapshotStore.open(root, tmp_path / "store", watches=watches) as store:
+        first, quiet = store.snapshot(), (root / "file").stat().st_mtime_ns
         (root / "file").write_bytes(bytes(500_000))
         with _running(CHURN, root / "file"):
             done = store.restore(first.id)
-        noisy = (root / "file").read_bytes() != b"quiet"
+        noisy = ((root / "file").read_bytes(), (root / "file").stat().st_mtime_ns) != (b"quiet", quiet)
         listed = [stand.path for stand in done.stands] == [b"file"]
         assert listed or noisy is (store.snapshot().changes != ())
 
 
-def test_a_tree_nested_deeper_than_we_may_have_descriptors_is_restored(root: Path, tmp_path: Path) -> None:
+def test_a_tree_nested_deeper_than_we_may_have_descriptors_is_restored(
+    root: Path, tmp_path: Path, watches: int
+) -> None:
     depth = 300
     deepest = root.joinpath(*["d"] * depth)
     deepest.mkdir(parents=True)
     (deepest / "file").write_text("down here")
     (root / "d" / "d" / "beside").write_text("x")
-    with SnapshotStore.open(root, tmp_path / "store") as store:
+    with SnapshotStore.open(root, tmp_path / "store", watches=watches) as store:
         first = store.snapshot()
         assert len(first.changes) == depth + 3
         held = len(os.listdir("/proc/self/fd"))
@@ -201,11 +215,11 @@ def test_a_tree_nested_deeper_than_we_may_have_descriptors_is_restored(root: Pat
         assert len(os.listdir("/proc/self/fd")) <= held + 1, "the pack that was read last stays open"
 
 
-def test_folders_and_files_that_their_owner_locked_are_kept_and_come_back_locked() -> None:
+def test_folders_and_files_that_their_owner_locked_are_kept_and_come_back_locked(watches: int) -> None:
     """As an ordinary user, for whom a mode of 000 means something."""
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
         (home / "root").mkdir()
-        command = [sys.executable, "-c", LOCKED, str(home / "root"), str(home / "store")]
+        command = [sys.executable, "-c", LOCKED, str(home / "root"), str(home / "store"), str(watches)]
         ran = subprocess.run(command, check=False, capture_output=True, text=True)
         assert ran.returncode == 0, ran.stderr

@@ -1,0 +1,199 @@
+"""Where to look for changes: a watch on every folder that fires once, or everywhere.
+
+`Watches` keeps one inotify watch a folder, each with IN_ONESHOT: the first change of an entry is reported and
+the watch is then gone, so it is one dirty bit a folder and a busy action cannot flood the queue. Nothing reads
+the queue until the next scan. Whoever reads a folder arms it first: what changes while it is read is then
+reported for the next time. A watch belongs to the folder itself, not to its path. A folder that moved is met
+again under its new path, for both of its parents were reported, and the kernel hands out the same watch for
+it.
+
+It falls back to looking everywhere, for good, when a watch cannot be had (the limit of the user, no inotify),
+and for one scan when the queue overflowed. It is not used on filesystems whose changes can come from
+elsewhere, and not where a change of our own goes unreported.
+
+What a watch does not see, and who sees to it:
+- stores through a shared memory map: whoever knows of maps names their files to `snapshot`;
+- writes through a hard link in another folder: the scan looks at every file with several names each time. One
+  hole is left. A file that gets a second name, is written through it, and loses it again, all between two
+  snapshots, changes behind the back of its first folder. A snapshot that is `thorough` finds it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import struct
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from mulligan.sandbox.snapshots.folders import reach
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.inotify_add_watch.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_uint32)
+_libc.fstatfs.argtypes = (ctypes.c_int, ctypes.c_char_p)
+
+_MODIFY, _ATTRIB, _CLOSE_WRITE = 0x02, 0x04, 0x08
+_MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x40, 0x80, 0x100, 0x200
+_OVERFLOW, _ONLYDIR, _ONESHOT = 0x4000, 0x01000000, 0x80000000
+_CHANGE = _MODIFY | _ATTRIB | _CLOSE_WRITE | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE
+_EVENT = struct.Struct("iIII")
+_QUEUE = 1 << 20
+
+#: Filesystems on which whatever changes a file passes through this kernel, by their magic numbers.
+_LOCAL = {
+    0xEF53: "ext4",
+    0x58465342: "xfs",
+    0x9123683E: "btrfs",
+    0x01021994: "tmpfs",
+    0x2FC12FC1: "zfs",
+    0xF2F52010: "f2fs",
+    0xCA451A4E: "bcachefs",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """How changes are found, and why so."""
+
+    name: Literal["watches", "scan"]
+    why: str
+
+
+class Detector(Protocol):
+    """Says where a scan has to look."""
+
+    @property
+    def detection(self) -> Detection: ...
+
+    def changed(self) -> set[bytes] | None:
+        """The folders in which something may have changed since they were armed; None: it may be anywhere."""
+        ...
+
+    def arm(self, folder: bytes, fd: int) -> None:
+        """Report this folder, open as `fd`, from now on. To be called before it is read. Never raises."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class EveryFolder:
+    """Looks everywhere: right on every filesystem, at the cost of one stat an entry."""
+
+    def __init__(self, why: str) -> None:
+        self.detection = Detection("scan", why)
+
+    def changed(self) -> None:
+        return None
+
+    def arm(self, folder: bytes, fd: int) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class Watches:
+    """`limit` bounds how many folders are watched at a time."""
+
+    def __init__(self, fd: int, limit: int, filesystem: str) -> None:
+        self._fd = fd
+        self._limit = limit
+        self._folders: dict[int, bytes] = {}
+        self._missed: set[bytes] = set()
+        self.detection = Detection("watches", f"{filesystem} reports changes")
+
+    def changed(self) -> set[bytes] | None:
+        changed, self._missed = self._missed, set()
+        while self._fd >= 0:
+            try:
+                events = os.read(self._fd, _QUEUE)
+            except BlockingIOError:
+                return changed
+            if not self._note(events, changed):
+                self._drop()
+                return None
+        return None
+
+    def arm(self, folder: bytes, fd: int) -> None:
+        if self._fd < 0:
+            return
+        watch = _libc.inotify_add_watch(self._fd, reach(fd), _CHANGE | _ONLYDIR | _ONESHOT)
+        if watch >= 0:
+            self._folders[watch] = folder
+            if len(self._folders) > self._limit:
+                self._give_up(f"there are more than {self._limit} folders")
+        elif ctypes.get_errno() == errno.ENOSPC:
+            self._give_up("no more inotify watches for this user (fs.inotify.max_user_watches)")
+        else:
+            self._missed.add(folder)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _note(self, events: bytes, changed: set[bytes]) -> bool:
+        """Add the folders that events name; False when some were lost.
+
+        The kernel's word that a watch is gone counts as a change: it may be all that is left of one.
+        """
+        at = 0
+        while at < len(events):
+            watch, mask, _, length = _EVENT.unpack_from(events, at)
+            at += _EVENT.size + length
+            if mask & _OVERFLOW:
+                return False
+            folder = self._folders.pop(watch, None)
+            if folder is not None:
+                changed.add(folder)
+        return True
+
+    def _drop(self) -> None:
+        """Forget all that was armed and reported: the scan that comes now arms every folder anew."""
+        self._folders.clear()
+        with suppress(BlockingIOError):
+            while os.read(self._fd, _QUEUE):
+                pass
+
+    def _give_up(self, why: str) -> None:
+        self.close()
+        self._folders.clear()
+        self.detection = Detection("scan", why)
+
+
+def choose(root: int, limit: int) -> Detector:
+    """Watches if they work on the tree that is open as `root`, for at most `limit` folders (0: none at all)."""
+    filesystem = _LOCAL.get(_magic(root))
+    if limit <= 0:
+        return EveryFolder("watches were not wanted")
+    if filesystem is None:
+        return EveryFolder(f"filesystem {_magic(root):#x} is not known to report every change")
+    fd = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+    if fd < 0:
+        return EveryFolder(f"no inotify: {os.strerror(ctypes.get_errno())}")
+    watches = Watches(fd, limit, filesystem)
+    if _reports(watches, root):
+        return watches
+    watches.close()
+    return EveryFolder("a change of the root was not reported")
+
+
+def _reports(watches: Watches, root: int) -> bool:
+    """Whether a change is reported; made by setting the root's times to what they are."""
+    watches.arm(b"", root)
+    status = os.fstat(root)
+    try:
+        os.utime(root, ns=(status.st_atime_ns, status.st_mtime_ns))
+    except OSError:
+        return False
+    return watches.changed() == {b""}
+
+
+def _magic(fd: int) -> int:
+    """The filesystem's number: the first word of a statfs."""
+    status = ctypes.create_string_buffer(256)
+    if _libc.fstatfs(fd, status) != 0:
+        return 0
+    return ctypes.c_ulong.from_buffer(status).value & 0xFFFFFFFF
