@@ -1,14 +1,14 @@
-"""`python -m bench [steps] [--json] [--quick] [--isolation NAME]`: measures and prints; it judges no machine."""
+"""`python -m bench [steps|files] [--json] [--quick] [--isolation NAME]`: measures and prints; it judges no machine."""
 
 from __future__ import annotations
 
 import argparse
 import json
 
-from bench import steps
+from bench import files, steps
 from bench.measure import show
 
-BENCHMARKS = {"steps": steps.measure}
+BENCHMARKS = {"steps": steps.measure, "files": files.measure}
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ One body: number of parts (u32), their lengths (u32 each), the parts.
 from __future__ import annotations
 
 import array
+import os
 import socket
 import struct
 import threading
@@ -32,7 +33,8 @@ FIRST, LAST = 1, 2
 #: a packet has to fit in the socket's send buffer, whose default is 208 KiB
 PIECE = 64 * 1024
 #: more than this in one message is a worker gone wrong, not an output
-MOST = 512 * 1024 * 1024
+MOST = 256 * 1024 * 1024
+MOST_PARTS = 4096
 
 _FDS = socket.CMSG_SPACE(4 * array.array("i").itemsize)
 _CREDENTIALS = socket.CMSG_SPACE(struct.calcsize("3i"))
@@ -70,10 +72,10 @@ def unpack(body: bytes) -> list[bytes]:
     """The parts of a body. Raises Garbled when its lengths do not add up."""
     try:
         (count,) = struct.unpack_from("<I", body)
-        lengths = struct.unpack_from(f"<{count}I", body, 4)
+        lengths = struct.unpack_from(f"<{min(count, MOST_PARTS)}I", body, 4)
     except struct.error as error:
         raise Garbled("a body shorter than it says") from error
-    if 4 + 4 * count + sum(lengths) != len(body):
+    if count > MOST_PARTS or 4 + 4 * count + sum(lengths) != len(body):
         raise Garbled("a body whose lengths do not add up")
     at, parts = 4 + 4 * count, []
     for length in lengths:
@@ -106,10 +108,12 @@ class Reader:
                 raise EOFError from None
             fds, pid = _read_ancillary(ancillary)
             if not data:
+                close_all(fds)
                 raise EOFError
             parts = self._add(data)
             if parts is not None:
                 return Message(self._kind, parts, fds, pid)
+            close_all(fds)  # ours come with whole messages only
 
     def _add(self, packet: bytes) -> list[bytes] | None:
         if len(packet) < 2:
@@ -129,6 +133,11 @@ class Reader:
             return None
         body, self._body = bytes(self._body), None
         return unpack(body)
+
+
+def close_all(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)
 
 
 def _read_ancillary(ancillary: list[tuple[int, int, bytes]]) -> tuple[list[int], int]:

@@ -1,13 +1,14 @@
 """Open files across a fork.
 
 A forked twin shares its open file descriptions with the worker: when the worker reads on, the twin's offset
-moves too. So the twin notes what each regular file's description was, and on waking opens the path again at
-that offset. Record locks (fcntl) are not inherited by a fork at all; they are noted and taken again, and so are
+moves too. So the twin notes what each description of a file or a folder was, and on waking opens the path again
+at that offset; descriptors that shared one share one again. Record locks (fcntl) are not inherited by a fork at all; they are noted and taken again, and so are
 flocks, which the new description would not have.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import stat
@@ -25,6 +26,9 @@ class Lock(NamedTuple):
 
 
 class OpenFile(NamedTuple):
+    """A descriptor of a regular file or a folder. `twin_of` is an earlier descriptor that shares its description
+    (by dup), or -1."""
+
     fd: int
     path: str
     flags: int
@@ -33,6 +37,7 @@ class OpenFile(NamedTuple):
     device: int
     inode: int
     locks: tuple[Lock, ...]
+    twin_of: int
 
     @property
     def deleted(self) -> bool:
@@ -40,26 +45,39 @@ class OpenFile(NamedTuple):
 
 
 def capture() -> list[OpenFile]:
-    """Every descriptor of a regular file in this process, as it is now."""
-    found = []
-    for name in os.listdir("/proc/self/fd"):
-        fd = int(name)
+    """Every descriptor of a regular file or a folder in this process, as it is now."""
+    found: list[OpenFile] = []
+    for name in sorted(os.listdir("/proc/self/fd"), key=int):
         try:
-            what = os.fstat(fd)
-            if not stat.S_ISREG(what.st_mode):
-                continue
-            flags = fcntl.fcntl(fd, fcntl.F_GETFL)
-            offset = os.lseek(fd, 0, os.SEEK_CUR)
-            path = os.readlink(f"/proc/self/fd/{fd}")
+            file = _look_at(int(name))
         except OSError:
             continue  # closed since it was listed
-        found.append(
-            OpenFile(
-                fd, path, flags, offset, os.get_inheritable(fd), what.st_dev, what.st_ino,
-                _locks(fd),
-            )
-        )  # fmt: skip
+        if file is not None:
+            found.append(file._replace(twin_of=_twin_of(file, found)))
     return found
+
+
+def _look_at(fd: int) -> OpenFile | None:
+    what = os.fstat(fd)
+    if not (stat.S_ISREG(what.st_mode) or stat.S_ISDIR(what.st_mode)):
+        return None
+    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+    offset = os.lseek(fd, 0, os.SEEK_CUR)
+    path = os.readlink(f"/proc/self/fd/{fd}")
+    place = what.st_dev, what.st_ino
+    return OpenFile(fd, path, flags, offset, os.get_inheritable(fd), *place, _locks(fd), -1)
+
+
+def _twin_of(file: OpenFile, earlier: list[OpenFile]) -> int:
+    """Descriptors of one description move together: where all else is equal, one is moved and the other looked at."""
+    for other in earlier:
+        if other[1:4] == file[1:4] and other[5:7] == file[5:7]:
+            os.lseek(other.fd, file.offset + 1, os.SEEK_SET)
+            together = os.lseek(file.fd, 0, os.SEEK_CUR) != file.offset
+            os.lseek(other.fd, file.offset, os.SEEK_SET)
+            if together:
+                return other.fd
+    return -1
 
 
 def reopen(files: list[OpenFile]) -> list[str]:
@@ -68,21 +86,35 @@ def reopen(files: list[OpenFile]) -> list[str]:
 
 
 def _reopen(file: OpenFile) -> str:
-    if file.deleted:
-        try:
-            os.lseek(file.fd, file.offset, os.SEEK_SET)
-        except OSError:
-            pass
-        return f"{file.path[: -len(_DELETED)]}: was deleted while open; its contents are as the undone steps left them"
     try:
-        new = os.open(file.path, (file.flags & ~_ONCE) | os.O_NOFOLLOW | os.O_CLOEXEC)
+        what = os.fstat(file.fd)
+    except OSError:
+        return ""  # a thread closed it between the look and the fork
+    if (what.st_dev, what.st_ino) != (file.device, file.inode):
+        return ""
+    if file.twin_of >= 0:
+        os.dup2(file.twin_of, file.fd, inheritable=file.inheritable)
+        return ""
+    if file.deleted:
+        with contextlib.suppress(OSError):
+            os.lseek(file.fd, file.offset, os.SEEK_SET)
+        return f"{file.path[: -len(_DELETED)]}: was deleted while open; its contents are as the undone steps left them"
+    return _open_again(file)
+
+
+def _open_again(file: OpenFile) -> str:
+    try:
+        new = os.open(file.path, (file.flags & ~_ONCE) | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         return f"{file.path}: cannot be opened again ({error.strerror})"
     try:
-        if not stat.S_ISREG(os.fstat(new).st_mode):
-            return f"{file.path}: is no longer a regular file"
+        if stat.S_IFMT(os.fstat(new).st_mode) != stat.S_IFMT(os.fstat(file.fd).st_mode):
+            return f"{file.path}: is something else now"
+        fcntl.fcntl(new, fcntl.F_SETFL, file.flags)
         os.lseek(new, file.offset, os.SEEK_SET)
         os.dup2(new, file.fd, inheritable=file.inheritable)
+    except OSError as error:
+        return f"{file.path}: cannot be set to where it was ({error.strerror})"
     finally:
         os.close(new)
     return "" if _lock_all(file) else f"{file.path}: its lock is held elsewhere"

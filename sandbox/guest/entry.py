@@ -37,6 +37,8 @@ def admit() -> tuple[socket.socket, Config, list[int]]:
     orders, fds, _, _ = socket.recv_fds(door, 64 * 1024, 5)
     if len(fds) != 5:
         raise SystemExit(f"the door gave {len(fds)} sockets instead of 5")
+    for fd in fds:
+        os.set_inheritable(fd, False)  # the worker must not have them
     return door, Config(json.loads(orders)), list(fds)
 
 

@@ -27,12 +27,16 @@ def read(path: str) -> bytes:
 
 
 def identity(pid: int) -> Identity | None:
-    """(pid, start time in clock ticks since boot), or None when it is gone or only a zombie."""
+    """(pid, start time in clock ticks since boot), or None when it is gone or only a zombie.
+
+    A process whose first thread has ended looks like a zombie while its other threads run on: it is alive.
+    """
     try:
         fields = read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return None if fields[0] in (b"Z", b"X") else (pid, int(fields[19]))
+    gone = fields[0] == b"X" or (fields[0] == b"Z" and int(fields[17]) < 2)
+    return None if gone else (pid, int(fields[19]))
 
 
 def started(pid: int) -> int:
@@ -124,13 +128,22 @@ def name(pid: int) -> str:
 
 
 def resident(pid: int) -> int:
-    """Anonymous and shared-memory bytes that a process holds in memory; 0 when it is gone."""
-    total = 0
+    """Bytes of memory that a process answers for, a shared page divided among its holders (Pss); of one that may
+    not be looked into, its anonymous and shared pages. 0 when it is gone."""
+    return _field_sum(f"/proc/{pid}/smaps_rollup", (b"Pss:",)) or _field_sum(
+        f"/proc/{pid}/status", (b"RssAnon:", b"RssShmem:")
+    )
+
+
+def private(pid: int) -> int:
+    """Bytes of pages that a process has to itself: those that it has written since it was last forked. As much, at
+    the most, does its newest twin hold that nobody else does."""
+    return _field_sum(f"/proc/{pid}/smaps_rollup", (b"Private_Dirty:",))
+
+
+def _field_sum(path: str, names: tuple[bytes, ...]) -> int:
     try:
-        with open(f"/proc/{pid}/status", "rb") as status:
-            for line in status:
-                if line.startswith((b"RssAnon:", b"RssShmem:")):
-                    total += int(line.split()[1]) * 1024
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        pass
-    return total
+        lines = read(path).splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(names))

@@ -29,10 +29,14 @@ class Signer:
             mac.update(frame)
         return mac.hexdigest().encode()
 
-    def seal(self, frames: list[bytes]) -> list[bytes] | None:
-        """The frames with a true signature in its place, or None when they are not a Jupyter message."""
+    def seal(self, frames: list[bytes], *, requests: bool = False) -> list[bytes] | None:
+        """The frames of a worker's message with a true signature in its place, or None when they are not a Jupyter
+        message. What calls itself a request is not signed, or the worker could have its own requests to us signed;
+        `requests` allows it, for input on the stdin channel."""
         at = _delimiter(frames)
         if at is None or len(frames) < at + 6:
+            return None
+        if not requests and b"_request" in frames[at + 2]:
             return None
         return [*frames[: at + 1], self.signature(frames[at + 2 : at + 6]), *frames[at + 2 :]]
 
@@ -65,6 +69,14 @@ def _delimiter(frames: list[bytes]) -> int | None:
         return frames.index(DELIMITER)
     except ValueError:
         return None
+
+
+def parent_of_input(frames: list[bytes]) -> bytes | None:
+    """The parent's header of an `execute_input` message: the request whose output follows. None for others."""
+    at = _delimiter(frames)
+    if at is None or len(frames) < at + 6 or b"execute_input" not in frames[at + 2]:
+        return None
+    return frames[at + 3]
 
 
 class Request:

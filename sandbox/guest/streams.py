@@ -2,19 +2,56 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
+import termios
+import time
 from typing import Any
 
 from .channel import STREAM, Writer
 
 
+class Pipes:
+    """The writing ends of descriptors 1 and 2. What C code and subprocesses have written there comes before what is
+    written here now: so we wait, a little, until the supervisor has taken it."""
+
+    def __init__(self) -> None:
+        self._patient_from = 0.0
+
+    def await_empty(self) -> None:
+        if not self._waiting():
+            return
+        began = time.monotonic()
+        if began < self._patient_from:
+            return
+        while self._waiting():
+            if time.monotonic() > began + PATIENCE:
+                self._patient_from = began + 1.0  # something floods the pipe: order is no longer to be had
+                return
+            time.sleep(0.0002)
+
+    def _waiting(self) -> bool:
+        for fd in (1, 2):
+            try:
+                if fcntl.ioctl(fd, termios.FIONREAD, _NOTHING) != _NOTHING:
+                    return True
+            except OSError:
+                continue  # user code has closed it, or put something else there
+        return False
+
+
+PATIENCE = 0.05
+_NOTHING = bytes(4)
+
+
 class Stream(io.TextIOBase):
     """What `print` writes to. In a process that user code forked it falls back to the descriptor beneath."""
 
-    def __init__(self, name: str, fd: int, writer: Writer) -> None:
+    def __init__(self, name: str, fd: int, writer: Writer, pipes: Pipes) -> None:
         self._name = name.encode()
+        self._pipes = pipes
         self._fd = fd
         self._writer = writer
         self._parent = b"{}"
@@ -38,6 +75,7 @@ class Stream(io.TextIOBase):
         if text:
             data = text.encode("utf-8", "replace")
             if os.getpid() == self._owner:
+                self._pipes.await_empty()
                 self._writer.send(STREAM, (self._name, self._parent, data))
             else:
                 _write_all(self._fd, data)

@@ -20,7 +20,6 @@ import math
 import os
 import signal
 import socket
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -29,52 +28,16 @@ from typing import Any
 import zmq
 
 from . import channel, processes
+from .active import Active, spawn
 from .entry import Config, admit, confine, report
-from .output import Output, Pipe
-from .signing import Request, Signer
+from .output import NAMES, Output, Pipe
+from .signing import Request, Signer, parent_of_input
+from .sockets import Sockets
 from .survey import survey
 from .twins import Pending, Twin, Twins
 
+#: seconds between two looks at memory where no cgroup bounds it
 POLL_FOR_MEMORY = 0.25
-
-
-class Active:
-    """The worker that serves now: its process, its channel, what waits to be sent to it."""
-
-    def __init__(self, pid: int, sock: socket.socket) -> None:
-        self.pid = pid
-        self.pidfd = os.pidfd_open(pid)
-        self.sock = sock
-        self.reader = channel.Reader(sock)
-        self.outbox: deque[tuple[bytes, list[int]]] = deque()
-
-    def send(self, kind: int, parts: list[bytes], fds: list[int] | None = None) -> None:
-        """Queue a message and send what can be sent. `fds` are closed when they are gone."""
-        for packet in channel.packets(kind, parts):
-            self.outbox.append((packet, fds or []))
-            fds = None
-        self.flush()
-
-    def flush(self) -> None:
-        while self.outbox:
-            packet, fds = self.outbox[0]
-            try:
-                if fds:
-                    socket.send_fds(self.sock, [packet], fds, socket.MSG_DONTWAIT)
-                else:
-                    self.sock.send(packet, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                return
-            except OSError:
-                self.outbox.clear()  # it is dead; that is noticed by its pidfd
-                return
-            for fd in fds:
-                os.close(fd)
-            self.outbox.popleft()
-
-    def close(self) -> None:
-        os.close(self.pidfd)
-        self.sock.close()
 
 
 class Armed:
@@ -93,26 +56,24 @@ class Armed:
 
 
 class Supervisor:
-    def __init__(self, config: Config, door: socket.socket, fds: list[int]) -> None:
+    def __init__(self, config: Config, door: socket.socket, listening: list[int]) -> None:
         self.config, self.door = config, door
         self.signer = Signer(config.key)
+        self.sockets = Sockets(self.signer, listening)
         self.output = Output(self.signer)
         self.pipes = (Pipe(b"stdout"), Pipe(b"stderr"))
+        self.parent = b"{}"  # the header of the request whose output the pipes carry
         self.twins = Twins()
         self.worker: Active | None = None
-        self.group = 0
-        self.status = 0
-        self.parent = b"{}"
+        self.group = 0  # of the worker and its subprocesses; its twins are in it too
+        self.status = 0  # how the last worker ended, as wait(2) says it
         self.info: dict[str, Any] | None = None
         self.spoken: deque[bytes] = deque(maxlen=64)  # before the kernel was ready: why it did not start
-        self.armed: Armed | None = None
         self.usual: dict[str, int] = {}
-        self.clients: dict[bytes, None] = {}
-        self.held: deque[list[bytes]] = deque()
+        self.armed: Armed | None = None
         self.waking: tuple[Request, float] | None = None
         self.probing: Twin | None = None
-        self.bind(fds)
-        self.control_handlers: dict[str, Callable[[Request], None]] = {
+        self.handlers: dict[str, Callable[[Request], None]] = {
             "kernel_info_request": self.on_kernel_info,
             "interrupt_request": self.on_interrupt,
             "shutdown_request": self.on_shutdown,
@@ -123,49 +84,11 @@ class Supervisor:
             "usage_request": self.on_usage,
         }
 
-    def bind(self, fds: list[int]) -> None:
-        """Take over the five listening sockets that came through the door (decision 0002)."""
-        context = zmq.Context()
-        kinds = (zmq.ROUTER, zmq.XPUB, zmq.ROUTER, zmq.ROUTER, zmq.REP)
-        sockets = []
-        for fd, kind, name in zip(fds, kinds, ("shell", "iopub", "stdin", "control", "hb"), strict=True):
-            sock = context.socket(kind)
-            sock.linger = 1000
-            sock.setsockopt(zmq.USE_FD, fd)
-            if kind == zmq.XPUB:
-                sock.setsockopt(zmq.XPUB_NODROP, 1)  # a slow client slows the worker down; it loses nothing
-            sock.bind(f"ipc:///run/mulligan/{name}")
-            sockets.append(sock)
-        self.shell, self.iopub, self.stdin, self.control, self.heartbeat = sockets
+    def start_worker(self) -> None:
+        self.worker = spawn(*self.pipes)
+        self.group = self.worker.pid
 
-    # -- the worker ------------------------------------------------------------------------------------------
-
-    def spawn(self) -> None:
-        """Start a worker from nothing."""
-        ours, theirs = channel.pair()
-        theirs.set_inheritable(True)
-        path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "worker.py")
-        pid = os.posix_spawn(
-            sys.executable,
-            [sys.executable, "-B", path, str(theirs.fileno())],
-            os.environ,
-            file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_DUP2, self.pipes[0].write_fd, 1),
-                (os.POSIX_SPAWN_DUP2, self.pipes[1].write_fd, 2),
-            ],
-            setsid=True,
-            setsigmask=(),
-            setsigdef=(signal.SIGPIPE, signal.SIGINT),
-        )
-        theirs.close()
-        self.group = pid
-        self.worker = Active(pid, ours)
-
-    def drop_worker(self) -> None:
-        if self.worker is not None:
-            self.worker.close()
-            self.worker = None
+    # -- from the worker ---------------------------------------------------------------------------------------
 
     def relay_all(self) -> bool:
         """Relay what the worker has sent, but never so long that requests would wait. Whether that was all."""
@@ -173,44 +96,33 @@ class Supervisor:
             worker = self.worker
             if worker is None:
                 return True
-            if self.held:
+            if self.sockets.held_up:
                 return False
             try:
                 message = worker.reader.receive()
             except (EOFError, channel.Garbled):
-                self.kill_worker()
+                if not worker.ends_within(0.1):  # closing its end may be the first thing that dying does
+                    worker.signal(signal.SIGKILL)
                 return True
             if message is None:
                 return True
-            for fd in message.fds:
-                os.close(fd)  # nothing that it could pass is wanted
+            channel.close_all(message.fds)  # nothing that it could pass is wanted
             self.relay(message)
         return False
 
-    def kill_worker(self) -> None:
-        if self.worker is not None:
-            signal.pidfd_send_signal(self.worker.pidfd, signal.SIGKILL)
-
     def relay(self, message: channel.Message) -> None:
         kind, parts = message.kind, message.parts
-        if kind == channel.STREAM and len(parts) == 3 and parts[0] in (b"stdout", b"stderr"):
+        if kind == channel.STREAM and len(parts) == 3 and parts[0] in NAMES:
             self.parent = parts[1]
             self.stream(*parts)
             return
         self.flush_stream()
         if kind == channel.SHELL:
-            self.drain_pipes()
-            self.flush_stream()
-            self.send(self.shell, self.signer.seal(parts))
-            if self.armed is not None:
-                self.armed.see_reply(parts)
+            self.relay_reply(parts)
         elif kind == channel.IOPUB:
-            self.publish(self.signer.seal(parts))
-            if self.armed is not None and self.armed.replied:
-                armed, self.armed = self.armed, None
-                self.checkpoint(armed.request)
+            self.relay_output(parts)
         elif kind == channel.STDIN:
-            self.send(self.stdin, self.signer.seal(parts))
+            self.sockets.send(self.sockets.stdin, self.signer.seal(parts, requests=True))
         elif kind == channel.CHECKPOINT and parts:
             self.on_forked(parts)
         elif kind == channel.WAKE and len(parts) > 1:
@@ -220,6 +132,21 @@ class Supervisor:
         elif kind == channel.PROBE and self.probing is not None and parts:
             report(self.door, {"twin_memory": parts[0].decode("utf-8", "replace")[:200]})
             self.probing = None
+
+    def relay_reply(self, parts: list[bytes]) -> None:
+        self.drain_pipes()
+        self.flush_stream()
+        self.sockets.send(self.sockets.shell, self.signer.seal(parts))
+        if self.armed is not None:
+            self.armed.see_reply(parts)
+
+    def relay_output(self, parts: list[bytes]) -> None:
+        if (parent := parent_of_input(parts)) is not None:
+            self.parent = parent
+        self.sockets.publish(self.signer.seal(parts))
+        if self.armed is not None and self.armed.replied:
+            armed, self.armed = self.armed, None
+            self.checkpoint(armed.request)
 
     def on_ready(self, info: bytes) -> None:
         self.info = json.loads(info)
@@ -232,21 +159,24 @@ class Supervisor:
             return  # its last words have to go out first; we are called again
         self.drain_pipes()
         self.flush_stream()
-        worker = self.worker
-        if worker is None:
-            return
         self.reap()
-        status = self.status
         self.drop_worker()
-        self.armed = None
         if self.info is None:
-            report(self.door, {"error": "the kernel did not start", "detail": self.last_words()})
+            words = b"".join(self.spoken)[-4000:].decode("utf-8", "replace")
+            report(self.door, {"error": "the kernel did not start", "detail": words})
         for pending in self.twins.forget_pending():
-            self.refuse(pending.request, "WorkerLost", "the worker died while it was being forked")
+            self.sockets.refuse(pending.request, "WorkerLost", "the worker died while it was being forked")
         if self.waking is not None:
             (request, _), self.waking = self.waking, None
-            self.refuse(request, "WorkerLost", "the twin died while it was being woken")
-        self.notify("worker_lost", {"signal": os.WTERMSIG(status), "code": os.waitstatus_to_exitcode(status)})
+            self.sockets.refuse(request, "WorkerLost", "the twin died while it was being woken")
+        ended = {"signal": os.WTERMSIG(self.status), "code": os.waitstatus_to_exitcode(self.status)}
+        self.sockets.notify("worker_lost", ended)
+
+    def drop_worker(self) -> None:
+        self.armed = None
+        if self.worker is not None:
+            self.worker.close()
+            self.worker = None
 
     def reap(self) -> None:
         """Collect the dead, whoever's children they were, and remember how the worker ended."""
@@ -254,10 +184,7 @@ class Supervisor:
             if self.worker is not None and pid == self.worker.pid:
                 self.status = status
 
-    def last_words(self) -> str:
-        return b"".join(self.spoken)[-4000:].decode("utf-8", "replace")
-
-    # -- output ----------------------------------------------------------------------------------------------
+    # -- output ------------------------------------------------------------------------------------------------
 
     def stream(self, name: bytes, parent: bytes, text: bytes) -> None:
         if not self.output.fits(name, parent):
@@ -265,7 +192,7 @@ class Supervisor:
         self.output.add(name, parent, text)
 
     def flush_stream(self) -> None:
-        self.publish(self.output.take())
+        self.sockets.publish(self.output.take())
 
     def drain_pipes(self) -> None:
         for pipe in self.pipes:
@@ -277,72 +204,26 @@ class Supervisor:
                     self.spoken.append(data)
                 self.stream(pipe.name, self.parent, data)
 
-    def publish(self, frames: list[bytes] | None) -> None:
-        if frames is not None:
-            self.held.append(frames)
-            self.release()
+    # -- requests of the host ----------------------------------------------------------------------------------
 
-    def release(self) -> None:
-        """Send what waits for slow clients, as far as they take it."""
-        while self.held:
-            try:
-                self.iopub.send_multipart(self.held[0], zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            self.held.popleft()
-
-    def send(self, sock: zmq.Socket[bytes], frames: list[bytes] | None) -> None:
-        if frames is not None:
-            try:
-                sock.send_multipart(frames, zmq.NOBLOCK)
-            except zmq.ZMQError:
-                pass  # the client is gone
-
-    # -- requests of the host --------------------------------------------------------------------------------
-
-    def on_shell(self, sock: zmq.Socket[bytes], kind: int) -> None:
-        for _ in range(64):
-            try:
-                frames = self.signer.open(sock.recv_multipart(zmq.NOBLOCK))
-            except zmq.Again:
-                return
-            if frames is not None and self.worker is not None:
+    def pass_on(self, sock: zmq.Socket[bytes], kind: int) -> None:
+        for frames in self.sockets.received(sock):
+            if self.worker is not None:
                 self.worker.send(kind, frames)
 
     def on_control(self) -> None:
-        while True:
-            try:
-                frames = self.signer.open(self.control.recv_multipart(zmq.NOBLOCK))
-            except zmq.Again:
-                return
-            if frames is None:
-                continue
-            try:
-                request = Request(frames)
-            except ValueError:
-                continue
-            if len(self.clients) < 64:
-                self.clients[request.idents[0]] = None
-            handler = self.control_handlers.get(request.kind)
+        for request in self.sockets.requests():
+            handler = self.handlers.get(request.kind)
             if handler is not None:
-                handler(request)
-
-    def reply(self, request: Request, content: dict[str, Any]) -> None:
-        kind = request.kind.replace("_request", "_reply")
-        content = {"status": "ok", **content}
-        self.send(self.control, self.signer.message(kind, content, request.header, request.idents))
-
-    def refuse(self, request: Request, name: str, why: str) -> None:
-        self.reply(request, {"status": "error", "ename": name, "evalue": why, "traceback": []})
-
-    def notify(self, kind: str, content: dict[str, Any]) -> None:
-        for client in self.clients:
-            self.send(self.control, self.signer.message(kind, content, idents=[client]))
+                try:
+                    handler(request)
+                except OSError as error:  # a process that died in between, a table that is full
+                    self.sockets.refuse(request, "OSError", str(error))
 
     def on_kernel_info(self, request: Request) -> None:
-        self.reply(
-            request, self.info or {"status": "error", "ename": "NotReady", "evalue": "the kernel is starting"}
-        )
+        if self.info is None:
+            return self.sockets.refuse(request, "NotReady", "the kernel is starting")
+        self.sockets.reply(request, self.info)
 
     def on_interrupt(self, request: Request) -> None:
         """SIGINT to the worker and to the subprocesses of its group. Twins have it blocked."""
@@ -350,12 +231,12 @@ class Supervisor:
             try:
                 os.killpg(self.group, signal.SIGINT)
             except ProcessLookupError:
-                os.kill(self.worker.pid, signal.SIGINT)
-        self.reply(request, {})
+                self.worker.signal(signal.SIGINT)
+        self.sockets.reply(request, {})
 
     def on_shutdown(self, request: Request) -> None:
-        self.reply(request, {"restart": bool(request.content.get("restart"))})
-        self.control.close(linger=500)
+        self.sockets.reply(request, {"restart": bool(request.content.get("restart"))})
+        self.sockets.control.close(linger=500)
         os._exit(0)
 
     def on_checkpoint(self, request: Request) -> None:
@@ -368,51 +249,62 @@ class Supervisor:
     def checkpoint(self, request: Request) -> None:
         name = str(request.content.get("id", ""))
         if self.worker is None:
-            return self.refuse(request, "NoWorker", "there is no worker to checkpoint")
+            return self.sockets.refuse(request, "NoWorker", "there is no worker to checkpoint")
         if not name or self.twins.knows(name):
-            return self.refuse(request, "BadId", f"{name!r} is empty or taken")
+            return self.sockets.refuse(request, "BadId", f"{name!r} is empty or taken")
         self.reap()
         ours, theirs = channel.pair()
         bystanders = processes.everyone({self.worker.pid, *self.twins.pids()})
-        seen = survey(self.worker.pid)
-        if not self.usual:  # before any user code: what every worker has, and wakes up with
-            self.usual = {what: count for what, count in seen.items() if isinstance(count, int)}
-        seen = {
-            what: seen[what] - self.usual.get(what, 0) if what in self.usual else seen[what] for what in seen
-        }
-        self.twins.expect(Pending(name, request, ours, bystanders, seen))
+        seen = self.unusual(survey(self.worker.pid))
+        private = processes.private(self.worker.pid) if self.config.memory else 0
+        self.twins.expect(Pending(name, request, ours, bystanders, seen, private))
         self.worker.send(channel.CHECKPOINT, [name.encode()], [theirs.detach()])
+
+    def unusual(self, seen: dict[str, Any]) -> dict[str, Any]:
+        """Counts beyond those of the first survey, before any user code: what every worker has and wakes up with."""
+        if not self.usual:
+            self.usual = {what: count for what, count in seen.items() if isinstance(count, int)}
+        return {
+            what: max(0, found - self.usual.get(what, 0)) if isinstance(found, int) else found
+            for what, found in seen.items()
+        }
 
     def on_forked(self, parts: list[bytes]) -> None:
         """The worker says that it goes on, or that it could not fork."""
         if len(parts) == 3:
             if (pending := self.twins.give_up(parts[0])) is not None:
-                self.refuse(pending.request, "NoFork", parts[2].decode("utf-8", "replace")[:200])
+                self.sockets.refuse(pending.request, "NoFork", parts[2].decode("utf-8", "replace")[:200])
             return
         self.twins.said(parts[0], parts[1] if len(parts) > 1 else b"{}")
         self.settle_checkpoints()
 
     def settle_checkpoints(self) -> None:
         """Answer each checkpoint whose twin has spoken, and of which the worker has said that it goes on."""
+        for pending in self.twins.stillborn():
+            self.sockets.refuse(pending.request, "NoTwin", "no twin has answered")
         for pending, twin in self.twins.settle(self.worker.pid if self.worker else 0):
             if twin is None:
-                self.refuse(pending.request, "NoTwin", "what answered is not a new process")
+                self.sockets.refuse(pending.request, "NoTwin", "what answered is not a new process")
                 continue
-            self.reply(pending.request, {**pending.report(), "pid": twin.pid, "dead": self.twins.dead()})
-            if self.config.probe and self.probing is None and self.worker is not None:
-                self.config.probe = False
-                self.probing = twin
-                self.worker.send(channel.PROBE, [str(twin.pid).encode()])
+            report_of = {**pending.report(), "pid": twin.pid, "dead": self.twins.dead()}
+            self.sockets.reply(pending.request, report_of)
+            self.probe(twin)
+
+    def probe(self, twin: Twin) -> None:
+        """Once, before any user code: have the worker try to read its twin's memory."""
+        if self.config.probe and self.worker is not None:
+            self.config.probe = False
+            self.probing = twin
+            self.worker.send(channel.PROBE, [str(twin.pid).encode()])
 
     def on_halt(self, request: Request) -> None:
         """Kill the worker and every process that was not there at checkpoint `id` (none given: every process);
         stop the rest until a restore lets them go on."""
         twin = self.twins.get(str(request.content.get("id", "")))
-        self.reply(request, self.halt(twin))
+        self.sockets.reply(request, self.halt(twin))
 
     def halt(self, twin: Twin | None) -> dict[str, Any]:
         keep = set(twin.bystanders) if twin else set()
-        self.armed = None
         processes.signal_all(keep, signal.SIGSTOP)
         self.twins.forget_pending()
         left = processes.end(keep, self.twins.pids())
@@ -429,17 +321,23 @@ class Supervisor:
         twin = self.twins.get(name)
         if name and (twin is None or not twin.alive()):
             self.twins.discard([name])
-            return self.refuse(request, "TwinLost", f"the twin of checkpoint {name} is gone")
+            return self.sockets.refuse(request, "TwinLost", f"the twin of checkpoint {name} is gone")
         if self.worker is not None:
             self.halt(twin)
-        self.waking = (request, time.monotonic())
         if twin is None:
             self.info = None
-            return self.spawn()
+            self.start_worker()
+        else:
+            self.wake(name, twin)
+        self.waking = (request, time.monotonic())
+
+    def wake(self, name: str, twin: Twin) -> None:
+        worker = Active(twin.pid, twin.sock)
         ours, theirs = channel.pair()
-        self.worker = Active(twin.pid, twin.sock)
-        self.twins.succeed(twin, ours)
-        self.worker.send(channel.WAKE, [name.encode()], [theirs.detach()])
+        self.worker = worker
+        self.twins.succeed(name, ours)
+        worker.signal(signal.SIGCONT)  # somebody may have stopped it
+        worker.send(channel.WAKE, [name.encode()], [theirs.detach()])
         processes.signal_all(twin.bystanders, signal.SIGCONT)
 
     def on_woken(self, lost: bytes) -> None:
@@ -450,120 +348,107 @@ class Supervisor:
             stands = [str(line)[:500] for line in json.loads(lost)][:200]
         except (ValueError, TypeError, RecursionError):
             stands = ["the worker did not say which of its files it could open again"]
-        self.reply(request, {"stands": stands, "seconds": time.monotonic() - since})
+        self.sockets.reply(request, {"stands": stands, "seconds": time.monotonic() - since})
 
     def on_discard(self, request: Request) -> None:
         names = request.content.get("ids")
         self.twins.discard([str(name) for name in names] if isinstance(names, list) else [])
-        self.reply(request, {})
+        self.sockets.reply(request, {})
 
     def on_usage(self, request: Request) -> None:
         self.reap()
         pids = [pid for pid, _ in processes.everyone(self.twins.pids())]
-        self.reply(
-            request,
-            {
-                "resident": sum(map(processes.resident, pids)),
-                "processes": len(pids),
-                "twins": {name: processes.resident(pid) for name, pid in self.twins.living()},
-                "dead": self.twins.dead(),
-            },
-        )
+        twins = {name: processes.resident(pid) for name, pid in self.twins.living()}
+        usage = {"resident": sum(map(processes.resident, pids)), "processes": len(pids), "twins": twins}
+        self.sockets.reply(request, {**usage, "dead": self.twins.dead()})
 
-    # -- the loop --------------------------------------------------------------------------------------------
+    # -- the loop ----------------------------------------------------------------------------------------------
 
     def serve(self) -> None:
+        sockets = self.sockets
         while True:
             ready = self.wait()
             if self.door.fileno() in ready:
                 os._exit(0)  # the host hung up: nobody holds this session any more
-            if self.heartbeat in ready:
-                self.heartbeat.send(self.heartbeat.recv())
-            if self.iopub in ready:
-                self.on_subscriptions()
-            if self.held:
-                self.release()
-            if self.control in ready:
+            if sockets.heartbeat in ready:
+                sockets.beat()
+            if sockets.iopub in ready:
+                sockets.greet()
+            sockets.release()
+            if sockets.control in ready:
                 self.on_control()
-            if self.shell in ready:
-                self.on_shell(self.shell, channel.SHELL)
-            if self.stdin in ready:
-                self.on_shell(self.stdin, channel.STDIN)
-            self.attend_twins()
+            if sockets.shell in ready:
+                self.pass_on(sockets.shell, channel.SHELL)
+            if sockets.stdin in ready:
+                self.pass_on(sockets.stdin, channel.STDIN)
+            if self.twins.hear() or self.twins.overdue():
+                self.settle_checkpoints()
             self.attend_worker(ready)
             if self.output.wait() == 0:
                 self.flush_stream()
 
     def wait(self) -> set[Any]:
         poller = zmq.Poller()
-        for sock in (self.shell, self.stdin, self.control, self.heartbeat):
-            poller.register(sock, zmq.POLLIN)
-        poller.register(self.iopub, zmq.POLLIN | (zmq.POLLOUT if self.held else 0))
+        for sock, flags in self.sockets.poll_flags():
+            poller.register(sock, flags)
         poller.register(self.door.fileno(), zmq.POLLIN)
         for twin in self.twins.listening():
             poller.register(twin.fileno(), zmq.POLLIN)
+        self.watch_worker(poller)
+        return {key for key, _ in poller.poll(self.timeout())}
+
+    def watch_worker(self, poller: zmq.Poller) -> None:
+        """Its output is not read while clients are behind: that slows it down."""
+        reading = not self.sockets.held_up
         if self.worker is not None:
-            if not self.held:
-                poller.register(self.worker.pidfd, zmq.POLLIN)
-            flags = (0 if self.held else zmq.POLLIN) | (zmq.POLLOUT if self.worker.outbox else 0)
+            flags = (zmq.POLLIN if reading else 0) | (zmq.POLLOUT if self.worker.outbox else 0)
             if flags:
                 poller.register(self.worker.sock.fileno(), flags)
-        if not self.held:
+            if reading:
+                poller.register(self.worker.pidfd, zmq.POLLIN)
+        if reading:
             for pipe in self.pipes:
                 poller.register(pipe.fd, zmq.POLLIN)
-        return {key for key, _ in poller.poll(self.timeout())}
 
     def timeout(self) -> int | None:
         """Milliseconds until something is due."""
-        due = self.output.wait()
-        if self.config.memory and (due is None or due > POLL_FOR_MEMORY):
-            due = POLL_FOR_MEMORY
-        return None if due is None else math.ceil(due * 1000)
-
-    def attend_twins(self) -> None:
-        if self.twins.hear():
-            self.settle_checkpoints()
+        due = [self.output.wait(), self.twins.wait(), POLL_FOR_MEMORY if self.config.memory else None]
+        times = [each for each in due if each is not None]
+        return math.ceil(min(times) * 1000) if times else None
 
     def attend_worker(self, ready: set[Any]) -> None:
+        worker = self.worker
+        if worker is not None and worker.sock.fileno() in ready:
+            worker.flush()
+            self.relay_all()  # before the pipes: the worker itself waits for those before it writes here
         if any(pipe.fd in ready for pipe in self.pipes):
             self.drain_pipes()
-        worker = self.worker
         if worker is None:
             return
-        if worker.sock.fileno() in ready:
-            worker.flush()
-            self.relay_all()
         if self.worker is worker and worker.pidfd in ready:
             self.on_worker_exit()
-        elif self.config.memory:
+        elif self.config.memory and time.monotonic() > self.config.next_look:
             self.guard_memory()
 
     def guard_memory(self) -> None:
-        """Where no cgroup bounds the session: kill the worker when all its processes together pass the limit."""
-        now = time.monotonic()
-        if now < self.config.next_look or self.worker is None:
-            return
-        self.config.next_look = now + POLL_FOR_MEMORY
+        """Where no cgroup bounds the session: first the oldest twins go, and when what runs is too much by itself,
+        it is killed."""
+        self.config.next_look = time.monotonic() + POLL_FOR_MEMORY
         pids = [pid for pid, _ in processes.everyone(self.twins.pids())]
-        if sum(map(processes.resident, pids)) > self.config.memory:
+        used = sum(map(processes.resident, pids))
+        if used > self.config.memory:
             processes.end(set(), self.twins.pids())
-
-    def on_subscriptions(self) -> None:
-        while True:
-            try:
-                topic = self.iopub.recv(zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            if topic[:1] == b"\1":
-                self.publish(self.signer.message("iopub_welcome", {"subscription": ""}, idents=[topic[1:]]))
+        else:
+            self.twins.shrink(self.config.memory - used)
 
 
 def main() -> None:
-    door, config, fds = admit()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one signal that Python would have process 1 obey
+    door, config, listening = admit()
     confine(config)
     report(door, {"probes": config.probes})
-    supervisor = Supervisor(config, door, fds)
-    supervisor.spawn()
+    supervisor = Supervisor(config, door, listening)
+    supervisor.start_worker()
     supervisor.serve()
 
 

@@ -33,7 +33,7 @@ def survey(pid: int) -> dict[str, Any]:
 
 
 def _descriptors(pid: int) -> dict[str, Any]:
-    kinds: dict[str, int] = {"sockets": 0, "pipes": 0, "epolls": 0, "devices": 0}
+    kinds: dict[str, int] = {"sockets": 0, "pipes": 0, "anonymous": 0, "devices": 0}
     deleted = []
     for name in os.listdir(f"/proc/{pid}/fd"):
         try:
@@ -44,8 +44,8 @@ def _descriptors(pid: int) -> dict[str, Any]:
             kinds["sockets"] += 1
         elif target.startswith("pipe:"):
             kinds["pipes"] += 1
-        elif "eventpoll" in target:
-            kinds["epolls"] += 1
+        elif target.startswith("anon_inode:"):
+            kinds["anonymous"] += 1
         elif target.startswith("/dev/nvidia"):
             kinds["devices"] += 1
         elif target.endswith(" (deleted)"):

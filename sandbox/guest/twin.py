@@ -9,6 +9,7 @@ were sent to it meanwhile. That it is alive is learned from the kernel (a pidfd)
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
 import os
 import random
@@ -32,15 +33,51 @@ OMP_PAUSE_HARD = 2
 ACTIVE_SCORE, TWIN_SCORE = 800, 300
 
 
+class NoFork(Exception):
+    """The process limit or the memory limit is reached. This process is as it was."""
+
+
+class Asleep:
+    """What a twin notes before it falls asleep, because a fork does not carry it or shares it."""
+
+    def __init__(self) -> None:
+        self.files = descriptors.capture()
+        self.dice = random.getstate()  # the random module reseeds itself in a forked child
+        self.timers = [(which, signal.getitimer(which)) for which in _TIMERS]
+        self.folder = _folder()
+
+    def restore(self) -> list[str]:
+        """Have it back; what could not be, in words."""
+        lost = descriptors.reopen(self.files) + descriptors.stale_maps()
+        for which, (delay, interval) in self.timers:
+            signal.setitimer(which, delay, interval)
+        try:
+            os.chdir(self.folder)
+        except OSError as error:
+            lost.append(f"the working folder {self.folder} cannot be entered again ({error.strerror})")
+        return lost
+
+
+_TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+
+
+def _folder() -> str:
+    try:
+        return os.getcwd()
+    except OSError:
+        return "/workspace"  # it was deleted under us
+
+
 def fork(worker: Worker, name: bytes, sock: socket.socket) -> bool:
     """Leave a twin behind on `sock`. False in the parent at once; True in the child, when it has been woken.
 
-    Raises OSError when the process limit or the memory limit is reached; this process then is as it was.
+    Raises NoFork.
     """
     _collect()
     pause_openmp()
-    files = descriptors.capture()
-    dice = random.getstate()  # the random module reseeds itself in a forked child
+    collecting = gc.isenabled()
+    gc.disable()  # what a collection closes now would be noted as open
+    asleep = Asleep()
     wakeup = signal.set_wakeup_fd(-1)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     _libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
@@ -48,14 +85,18 @@ def fork(worker: Worker, name: bytes, sock: socket.socket) -> bool:
     try:
         pid = _fork()
         if pid == 0:
-            _sleep(worker, name, sock, files, dice)
+            _sleep(worker, name, sock, asleep)
             _discard_signals()
+    except OSError as error:
+        raise NoFork(error.strerror) from error
     finally:
         if pid != 0:
             sock.close()
         _libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
         signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if collecting:
+            gc.enable()
     return pid == 0
 
 
@@ -87,9 +128,7 @@ def _collect() -> None:
 _children: list[int] = []
 
 
-def _sleep(
-    worker: Worker, name: bytes, sock: socket.socket, files: list[descriptors.OpenFile], dice: Any
-) -> None:
+def _sleep(worker: Worker, name: bytes, sock: socket.socket, asleep: Asleep) -> None:
     """Block until woken, and return as the worker. On waking it leaves an heir that sleeps as it did, so that the
     checkpoint can be returned to again; the heir is forked when the host has its answer already, before any other
     code runs."""
@@ -97,12 +136,11 @@ def _sleep(
         worker.leave()
         _libc.prctl(PR_SET_NAME, b"mulligan-twin", 0, 0, 0)
         _score(TWIN_SCORE)
-        random.setstate(dice)
+        random.setstate(asleep.dice)
         channel.Writer(sock).send(channel.FROZEN, [name])
         successor = _await_wake(channel.Reader(sock))
         worker.join(sock)
-        lost = descriptors.reopen(files) + descriptors.stale_maps()
-        worker.send(channel.WAKE, [name, json.dumps(lost[:200]).encode()])
+        worker.send(channel.WAKE, [name, json.dumps(_restored(asleep)[:200]).encode()])
         try:
             heir = _fork()
         except OSError:
@@ -113,6 +151,13 @@ def _sleep(
         sock = successor
     _score(ACTIVE_SCORE)
     _libc.prctl(PR_SET_NAME, b"mulligan-worker", 0, 0, 0)
+
+
+def _restored(asleep: Asleep) -> list[str]:
+    try:
+        return asleep.restore()
+    except Exception as error:
+        return [f"open files, timers and the working folder may not be as they were ({error})"]
 
 
 def _await_wake(reader: channel.Reader) -> socket.socket:
@@ -126,14 +171,9 @@ def _await_wake(reader: channel.Reader) -> socket.socket:
 
 
 def _discard_signals() -> None:
-    """Drop what was sent to the sleeping twin: an ignored signal is discarded where it is pending."""
-    for number in signal.sigpending():
-        if number in (signal.SIGKILL, signal.SIGSTOP):
-            continue
-        handler = signal.getsignal(number)
-        signal.signal(number, signal.SIG_IGN)
-        if handler is not None:
-            signal.signal(number, handler)
+    """Drop what was sent to the sleeping twin, while all signals are blocked still."""
+    while signal.sigtimedwait(signal.valid_signals(), 0) is not None:
+        pass
 
 
 def _score(score: int) -> None:

@@ -19,10 +19,16 @@ from . import channel, processes
 from .processes import Identity
 from .signing import Request
 
+#: seconds that a twin has to speak; it does in milliseconds, or never
+PATIENCE = 5.0
+
 
 class Twin:
-    def __init__(self, pid: int, sock: socket.socket, bystanders: list[Identity]) -> None:
+    def __init__(self, pid: int, sock: socket.socket, bystanders: list[Identity], private: int) -> None:
+        """Raises ProcessLookupError when it has died already."""
         self.pid = pid
+        #: bytes that it holds by itself, at the most
+        self.private = private
         self.pidfd = os.pidfd_open(pid)
         self.start = processes.started(pid)
         self.sock = sock
@@ -48,13 +54,15 @@ class Pending:
         sock: socket.socket,
         bystanders: list[Identity],
         seen: dict[str, Any],
+        private: int,
     ) -> None:
         self.name, self.request, self.sock = name, request, sock
-        self.bystanders, self.seen = bystanders, seen
+        self.bystanders, self.seen, self.private = bystanders, seen, private
         self.reader = channel.Reader(sock, credentials=True)
         self.pid = 0
         self.confession: bytes | None = None
         self.since = time.monotonic()
+        self.hung_up = False
 
     def report(self) -> dict[str, Any]:
         """For the reply: what was seen from outside, and the worker's own words, marked as such."""
@@ -75,9 +83,10 @@ class Twins:
         self._twins: dict[str, Twin] = {}
         self._pending: dict[str, Pending] = {}
         #: the successor of a twin that was woken has yet to speak
-        self._heirs: dict[str, tuple[socket.socket, channel.Reader, list[Identity]]] = {}
+        self._heirs: dict[str, tuple[socket.socket, channel.Reader, Twin]] = {}
         #: discarded twins that are not collected yet; whoever forked one does that
         self._graves: set[Identity] = set()
+        self._shrunk: list[str] = []
 
     def knows(self, name: str) -> bool:
         return name in self._twins or name in self._pending or name in self._heirs
@@ -91,16 +100,17 @@ class Twins:
         """Every process that must be spared when the others are killed."""
         self.hear(wait=bool(self._heirs))
         self._graves = {(pid, start) for pid, start in self._graves if processes.started(pid) == start}
-        return {twin.pid for twin in self._twins.values()} | {pid for pid, _ in self._graves}
+        return {twin.pid for twin in self._twins.values() if twin.alive()} | {pid for pid, _ in self._graves}
 
     def living(self) -> Iterator[tuple[str, int]]:
         return ((name, twin.pid) for name, twin in self._twins.items() if twin.alive())
 
     def dead(self) -> list[str]:
-        """Names of twins that were killed; they are forgotten with this call."""
+        """Names of twins that were killed, or discarded to save memory; they are forgotten with this call."""
         dead = [name for name, twin in self._twins.items() if not twin.alive()]
         self.discard(dead)
-        return dead
+        shrunk, self._shrunk = self._shrunk, []
+        return dead + shrunk
 
     def expect(self, pending: Pending) -> None:
         self._pending[pending.name] = pending
@@ -117,26 +127,53 @@ class Twins:
         return pending
 
     def listening(self) -> list[socket.socket]:
-        silent = [pending.sock for pending in self._pending.values() if not pending.pid]
+        silent = [each.sock for each in self._pending.values() if not each.pid and not each.hung_up]
         return silent + [sock for sock, _, _ in self._heirs.values()]
 
     def hear(self, *, wait: bool = False) -> bool:
         """Take in first words. Whether any came. `wait` is bounded: an heir speaks in milliseconds or never."""
         came = False
         for pending in list(self._pending.values()):
-            pid = _first_word(pending.reader)
-            if pid:
+            pid = _first_word(pending.reader) if not pending.pid else pending.pid
+            if pid is None:
+                pending.hung_up = came = True
+            elif pid != pending.pid:
                 pending.pid, came = pid, True
-        for name, (sock, reader, bystanders) in list(self._heirs.items()):
+        for name, (sock, reader, before) in list(self._heirs.items()):
             pid = _first_word(reader, sock if wait else None)
             if pid:
                 del self._heirs[name]
-                self._add(name, pid, sock, bystanders)
+                self._add(name, pid, sock, before.bystanders, before.private)
                 came = True
             elif wait or pid is None:
                 del self._heirs[name]
                 sock.close()
         return came
+
+    def wait(self) -> float | None:
+        """Seconds until a checkpoint that was asked for is given up; None when none is under way."""
+        if not self._pending:
+            return None
+        return max(0.0, min(each.since for each in self._pending.values()) + PATIENCE - time.monotonic())
+
+    def overdue(self) -> bool:
+        return self.wait() == 0
+
+    def stillborn(self) -> list[Pending]:
+        """Give up the checkpoints whose twin has hung up, or that have taken too long."""
+        late = time.monotonic() - PATIENCE
+        gone = [each for each in self._pending.values() if each.hung_up or each.since <= late]
+        for pending in gone:
+            del self._pending[pending.name]
+            pending.sock.close()
+        return gone
+
+    def shrink(self, most: int) -> None:
+        """Discard the oldest twins until what they hold by themselves is at most so many bytes."""
+        while len(self._twins) > 1 and sum(twin.private for twin in self._twins.values()) > most:
+            oldest = next(name for name in self._twins if name != next(iter(self._twins)))
+            self._shrunk.append(oldest)
+            self.discard([oldest])
 
     def settle(self, worker: int) -> Iterator[tuple[Pending, Twin | None]]:
         """The checkpoints that are complete; with None when what spoke cannot be a twin."""
@@ -149,22 +186,23 @@ class Twins:
                 pending.sock.close()
                 yield pending, None
             else:
-                yield pending, self._add(name, pending.pid, pending.sock, pending.bystanders)
+                yield pending, self._add(name, pending.pid, pending.sock, pending.bystanders, pending.private)
 
-    def _add(self, name: str, pid: int, sock: socket.socket, bystanders: list[Identity]) -> Twin | None:
+    def _add(
+        self, name: str, pid: int, sock: socket.socket, bystanders: list[Identity], private: int
+    ) -> Twin | None:
         try:
-            self._twins[name] = Twin(pid, sock, bystanders)
+            self._twins[name] = Twin(pid, sock, bystanders, private)
         except ProcessLookupError:
             sock.close()
             return None
         return self._twins[name]
 
-    def succeed(self, twin: Twin, sock: socket.socket) -> None:
+    def succeed(self, name: str, sock: socket.socket) -> None:
         """A twin wakes and leaves another in its place, which will speak on `sock`."""
-        name = next(name for name, known in self._twins.items() if known is twin)
-        del self._twins[name]
+        twin = self._twins.pop(name)
         twin.close()
-        self._heirs[name] = (sock, channel.Reader(sock, credentials=True), twin.bystanders)
+        self._heirs[name] = (sock, channel.Reader(sock, credentials=True), twin)
 
     def forget_pending(self) -> list[Pending]:
         """Give up what was expected: the worker is dead, or about to be."""

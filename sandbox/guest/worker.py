@@ -31,7 +31,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import channel, twin
-from .streams import Stream
+from .streams import Pipes, Stream
 
 
 class Frames:
@@ -70,6 +70,7 @@ class Worker:
         self._arrived = asyncio.Event()
         self._between: Callable[[], None] | None = None
         self._muted = False
+        self.pipes = Pipes()
         self._nothing: list[bytes] = []
         self.kernel: Any = None
 
@@ -80,14 +81,19 @@ class Worker:
 
     def send(self, kind: int, parts: list[bytes]) -> None:
         if os.getpid() == self._pid and not self._muted:  # a child that user code forked has no voice here
+            if kind == channel.IOPUB:
+                self.pipes.await_empty()
             self.writer.send(kind, parts)
 
     # -- life ---------------------------------------------------------------------------------------------
 
     def run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self.stdout, self.stderr = Stream("stdout", 1, self.writer), Stream("stderr", 2, self.writer)
+        self.stdout, self.stderr = (
+            Stream(*each, self.writer, self.pipes) for each in (("stdout", 1), ("stderr", 2))
+        )
         self.kernel = make_kernel(self)
+        sys.path.insert(0, "")  # only now: the kernel's own imports are not looked for in the workspace
         self._nothing = a_request_for_nothing(self.kernel.session)
         for name, stream in (("stdout", self.stdout), ("stderr", self.stderr)):
             setattr(sys, name, stream)
@@ -172,8 +178,8 @@ class Worker:
         try:
             if not twin.fork(self, name, socket.socket(fileno=fd)):
                 self.send(channel.CHECKPOINT, [name, json.dumps(twin.confession()).encode()])
-        except OSError as error:
-            self.send(channel.CHECKPOINT, [name, b"", str(error.strerror).encode()])
+        except twin.NoFork as error:
+            self.send(channel.CHECKPOINT, [name, b"", str(error).encode()])
 
     def leave(self) -> None:
         """In a twin: the channel belongs to the worker that goes on."""
@@ -286,7 +292,6 @@ class Capture:
 
 def main(fd: int) -> None:
     sys.path.pop(0)  # the guest's own folder
-    sys.path.insert(0, "")
     sys.argv = [""]
     Worker(socket.socket(fileno=fd)).run()
 

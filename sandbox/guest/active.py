@@ -1,0 +1,89 @@
+"""The worker that serves now: its process, its channel, what waits to be sent to it."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import sys
+from collections import deque
+
+from . import channel
+from .output import Pipe
+
+
+class Active:
+    def __init__(self, pid: int, sock: socket.socket) -> None:
+        """Raises ProcessLookupError when it has died already."""
+        self.pid = pid
+        self.pidfd = os.pidfd_open(pid)
+        self.sock = sock
+        self.reader = channel.Reader(sock)
+        self.outbox: deque[tuple[bytes, list[int]]] = deque()
+
+    def send(self, kind: int, parts: list[bytes], fds: list[int] | None = None) -> None:
+        """Queue a message and send what can be sent. `fds` are closed when they are gone."""
+        for packet in channel.packets(kind, parts):
+            self.outbox.append((packet, fds or []))
+            fds = None
+        self.flush()
+
+    def flush(self) -> None:
+        while self.outbox:
+            packet, fds = self.outbox[0]
+            try:
+                if fds:
+                    socket.send_fds(self.sock, [packet], fds, socket.MSG_DONTWAIT)
+                else:
+                    self.sock.send(packet, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except OSError:
+                self._drop_outbox()  # it is dead; that is noticed by its pidfd
+                return
+            self.outbox.popleft()
+            channel.close_all(fds)
+
+    def signal(self, number: signal.Signals) -> None:
+        try:
+            signal.pidfd_send_signal(self.pidfd, number)
+        except ProcessLookupError:
+            pass  # its pidfd tells
+
+    def ends_within(self, seconds: float) -> bool:
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
+
+    def close(self) -> None:
+        self._drop_outbox()
+        os.close(self.pidfd)
+        self.sock.close()
+
+    def _drop_outbox(self) -> None:
+        for _, fds in self.outbox:
+            channel.close_all(fds)
+        self.outbox.clear()
+
+
+def spawn(stdout: Pipe, stderr: Pipe) -> Active:
+    """Start a worker from nothing, the leader of a process group of its own."""
+    ours, theirs = channel.pair()
+    theirs.set_inheritable(True)
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "worker.py")
+    pid = os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-B", path, str(theirs.fileno())],
+        os.environ,
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, stdout.write_fd, 1),
+            (os.POSIX_SPAWN_DUP2, stderr.write_fd, 2),
+        ],
+        setsid=True,
+        setsigmask=(),
+        setsigdef=(signal.SIGPIPE, signal.SIGINT),
+    )
+    theirs.close()
+    return Active(pid, ours)
