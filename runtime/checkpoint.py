@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from mulligan.runtime.changes import FileChange, present
 from mulligan.sandbox.confined import ROOT, Confined
 from mulligan.sandbox.errors import SnapshotError
-from mulligan.sandbox.kernel import Kernel, TwinLost, WorkerLost
+from mulligan.sandbox.kernel import Fork, Kernel, TwinLost, WorkerLost
 from mulligan.sandbox.messages import Event
 from mulligan.sandbox.snapshots import Change, SnapshotStore
 
@@ -25,12 +25,15 @@ NEWEST = 32
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
     """The state after step `step`. `twin` is None when memory was not captured; `stands` says in words what undo
-    to here would not bring back; `duration` in seconds."""
+    to here would not bring back, and `children` names the processes that were there; `rebuilt`: its memory goes back
+    to a replay; `duration` in seconds."""
 
     step: int
     snapshot: int
     twin: str | None
     stands: tuple[str, ...] = ()
+    children: tuple[str, ...] = ()
+    rebuilt: bool = False
     changes: tuple[Change, ...] = ()
     duration: float = 0.0
 
@@ -71,6 +74,8 @@ class Checkpoints:
         self._known: dict[int, Checkpoint] = {}
         self._names = 0
         self._next = ""
+        #: whether the kernel's present memory goes back to a replay
+        self._rebuilt = False
 
     @property
     def _kernel(self) -> Kernel:
@@ -108,17 +113,19 @@ class Checkpoints:
             except SnapshotError as error:
                 taken.append(error)
 
-        twin, stands = self._fork(snapshot)
+        fork = self._fork(snapshot)
         shot = taken[0] if taken else self._store.snapshot()
         if isinstance(shot, SnapshotError):
-            if twin is not None:
-                self._kernel.discard([twin])
+            if fork.name:
+                self._kernel.discard([fork.name])
             raise shot
         checkpoint = Checkpoint(
             step=step,
             snapshot=shot.id,  # type: ignore[attr-defined]
-            twin=twin,
-            stands=stands,
+            twin=fork.name or None,
+            stands=fork.stands + ((_REBUILT,) if self._rebuilt else ()),
+            children=fork.children,
+            rebuilt=self._rebuilt,
             changes=shot.changes,  # type: ignore[attr-defined]
             duration=time.monotonic() - started,
         )
@@ -131,23 +138,26 @@ class Checkpoints:
         self._next = f"t{self._names}"
         return self._next
 
-    def _fork(self, meanwhile: Callable[[], None]) -> tuple[str | None, tuple[str, ...]]:
+    def _fork(self, meanwhile: Callable[[], None]) -> Fork:
+        """A new twin; with an empty name where there could be none."""
         name, self._next = self._next or self.announce(), ""
         try:
             fork = self._kernel.checkpoint(name, meanwhile)
         except WorkerLost as error:
-            return None, (f"memory was not captured: {error.message}",)
+            return Fork("", (f"memory was not captured: {error.message}",), (), (), 0.0)
         self._bury(fork.dead)
-        return name, fork.stands
+        return fork
 
     def _bury(self, dead: Sequence[str]) -> None:
         for step, checkpoint in self._known.items():
             if checkpoint.twin in dead:
                 self._known[step] = replace(checkpoint, twin=None)
 
-    def alias(self, step: int, of: int) -> None:
-        """The state after `step` is that after `of`: it died, and was taken back."""
-        self._known[step] = replace(self._known[of], step=step, changes=(), duration=0.0)
+    def alias(self, step: int, of: int, stands: tuple[str, ...] | None = None) -> None:
+        """The state after `step` is that after `of`: nothing of it is left. `stands`: what came of going back."""
+        known = self._known[of]
+        said = known.stands if stands is None else stands
+        self._known[step] = replace(known, step=step, changes=(), duration=0.0, stands=said)
 
     def restore(self, step: int, way: Sequence[Replay], on_event: Callable[[Event], None]) -> Restoration:
         """Go to the state after `step`. `way` are the actions from the root to it, oldest first.
@@ -159,17 +169,18 @@ class Checkpoints:
         halted = self._kernel.halt(target.twin)
         files = self._store.restore(target.snapshot)
         stands = [f"process {name} could not be ended" for name in halted.left]
-        stands += [f"process {name} goes on as it is" for name in halted.kept]
+        stands += [_fate(child, halted.kept) for child in target.children]
         stands += [f"{_path(each.path)}: {each.why}" for each in files.stands]
         memory = "woken"
         try:
             if target.twin is None:
                 raise TwinLost("its twin is gone")
             stands += self._kernel.restore(target.twin)
+            self._rebuilt = target.rebuilt
         except (TwinLost, WorkerLost):
             memory, said = self._replay(target, way, on_event)
             stands += said
-        stands += [line for line in target.stands if line not in stands and not line.startswith("process ")]
+        stands += [line for line in target.stands if line not in stands]
         return Restoration(
             step=step,
             restored=present(files.changed),
@@ -185,7 +196,7 @@ class Checkpoints:
         rest = list(way)
         base = self._wake_earlier(rest)
         again = [each for each in way if each.step > base] if base else list(way)
-        stands = [_REPLAYED.format(len(again))]
+        stands = [_REPLAYED.format(len(again))] if again else []
         for each in again:
             done = self._kernel.execute(each.source, on_event, timeout=each.timeout)
             if done.ended in ("killed", "lost"):
@@ -195,10 +206,20 @@ class Checkpoints:
                 self._kernel.restore(None)
             elif done.ok != each.ok:
                 stands.append(f"step {each.step} ended otherwise when it was run again")
-        self._store.restore(target.snapshot)
-        twin, _ = self._fork(lambda: None)
-        self._known[target.step] = replace(target, twin=twin)
-        return ("replayed" if again else "fresh"), stands if again else []
+        files = self._store.restore(target.snapshot)
+        stands += [f"{_path(each.path)}: {each.why}" for each in files.stands]
+        self._rebuilt = bool(again)
+        fork = self._fork(lambda: None)
+        rebuilt = (_REBUILT,) if again else ()
+        kept = tuple(line for line in target.stands if line != _REBUILT)
+        self._known[target.step] = replace(
+            target,
+            twin=fork.name or None,
+            stands=kept + rebuilt,
+            children=fork.children,
+            rebuilt=self._rebuilt,
+        )
+        return ("replayed" if again else "fresh"), stands
 
     def _wake_earlier(self, way: list[Replay]) -> int:
         """Wake the twin of the newest step on the way that has one, its files first; 0 for a fresh kernel."""
@@ -234,6 +255,14 @@ class Checkpoints:
         return crowded
 
 
+def _fate(child: str, kept: Sequence[str]) -> str:
+    """What has become of a process, given as "PID COMMAND", that was there at the checkpoint."""
+    pid = child.partition(" ")[0]
+    alive = any(each.partition(" ")[0] == pid for each in kept)
+    return f"process {child} " + ("goes on as it is" if alive else "has ended and does not come back")
+
+
+_REBUILT = "memory goes back to one that was rebuilt by running actions again"
 _REPLAYED = (
     "memory was rebuilt by running {} action(s) again: what depends on time, chance or identity may differ"
 )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import deque
+from collections.abc import Mapping
+from typing import Any
 
 from mulligan.runtime.outcome import Output
 from mulligan.sandbox.messages import Clear, Display, Error, Event, Result, Stream
@@ -45,6 +47,40 @@ class Text:
         return "".join(self._head) + gap + "".join(self._tail)
 
 
+def _bounded(error: Error) -> Error:
+    most = 1 << 20
+    trace = tuple(line[:most] for line in error.traceback[:1000])
+    while sum(map(len, trace)) > 4 * most:
+        trace = trace[: len(trace) // 2]
+    return Error(error.name[:1000], error.value[:most], trace)
+
+
+class Stray:
+    """Output that came while nothing ran, kept for the next action within bounds."""
+
+    MOST = 1 << 20
+
+    def __init__(self) -> None:
+        self._events: list[Event] = []
+        self._size = self._dropped = 0
+
+    def add(self, event: Event) -> None:
+        size = len(event.text) if isinstance(event, Stream) else 1000
+        if not isinstance(event, Stream) or self._size + size > self.MOST:
+            self._dropped += 1
+            return
+        self._size += size
+        self._events.append(event)
+
+    def take(self) -> list[Event]:
+        """What came, and begin anew."""
+        events, dropped = self._events, self._dropped
+        self.__init__()  # type: ignore[misc]
+        if dropped:
+            events.append(Stream("stderr", f"[{dropped:,} outputs between actions were left out]\n"))
+        return events
+
+
 class Collector:
     def __init__(self) -> None:
         self._streams = {"stdout": Text(), "stderr": Text()}
@@ -62,7 +98,7 @@ class Collector:
                     self._clear()
                 return
             case Error():
-                self.error = event
+                self.error = _bounded(event)
                 return
         if self._clear_next:
             self._clear()
@@ -71,21 +107,29 @@ class Collector:
                 self._streams[name].add(text)
             case Display():
                 self._show(event)
-            case Result():
+            case Result() if self._fits(event.data):
                 self._result = event
 
     def _show(self, display: Display) -> None:
+        if not self._fits(display.data):
+            return
         if display.update:
             for at, shown in enumerate(self._displays):
                 if shown.display_id == display.display_id:
                     self._displays[at] = display
-            return
-        size = len(json.dumps(display.data, default=str)) if len(self._displays) < DISPLAYS else 0
-        if len(self._displays) >= DISPLAYS or self._size + size > DISPLAY_SIZE:
+        elif len(self._displays) < DISPLAYS:
+            self._displays.append(display)
+        else:
             self._dropped += 1
-            return
+
+    def _fits(self, data: Mapping[str, Any]) -> bool:
+        """Whether there is room for one more bundle; what was replaced has been counted too."""
+        size = sum(len(text) if isinstance(text, str) else len(json.dumps(text)) for text in data.values())
+        if self._size + size > DISPLAY_SIZE:
+            self._dropped += 1
+            return False
         self._size += size
-        self._displays.append(display)
+        return True
 
     def _clear(self) -> None:
         self._clear_next = False

@@ -151,6 +151,7 @@ class Lost(Outcome):
 
 _AS_BEFORE = "Files and variables are as they were before this action."
 
+
 def shorten(text: str, most: int = SHOWN) -> str:
     """Head and tail of a text, printable, with a count of what was left out between."""
     return printable(_cut(text, most))
@@ -171,5 +172,5 @@ def _plain(data: Mapping[str, Any]) -> str:
     """A MIME bundle in words."""
     text = data.get("text/plain")
     if isinstance(text, str):
-        return text
+        return text.encode("utf-8", "replace").decode()
     return f"[{', '.join(sorted(data))}]" if data else ""

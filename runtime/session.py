@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -44,6 +44,9 @@ from mulligan.sandbox.messages import Event
 from mulligan.sandbox.snapshots import SnapshotStore
 
 T = TypeVar("T")
+
+#: seconds that a checkpoint under way may take to end by itself when its session is closed
+CHECKPOINTING = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +116,7 @@ class Session:
         try:
             return ticket.step.result()
         except KeyboardInterrupt:
-            self.interrupt()
+            self._give_up(ticket)
             raise
 
     def _submit(
@@ -125,8 +128,13 @@ class Session:
         if timeout is not None and not timeout > 0:
             raise ValueError(f"a timeout is a number of seconds above 0, not {timeout!r}")
         ticket = Ticket()
-        self._do(partial(self._story.play, action, timeout, on_event, ticket))
+        ticket.job = self._do(partial(self._story.play, action, timeout, on_event, ticket))
         return ticket
+
+    def _give_up(self, ticket: Ticket) -> None:
+        """Its caller waits no more: take it out of the line, or interrupt it when its turn has come."""
+        if ticket.job is None or not ticket.job.cancel():
+            self.interrupt()
 
     def interrupt(self) -> None:
         """Interrupt the running action as Ctrl-C would; its step then has raised KeyboardInterrupt."""
@@ -215,13 +223,25 @@ class Session:
     # -- life ----------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """End the sandbox and remove the session's files; the ledger stays. May be called more than once."""
+        """End the sandbox and remove the session's files; the ledger stays. May be called more than once.
+
+        An action that is running is ended with it.
+        """
         if self._closed:
             return
-        self._closed = True
-        self._story.confined.kernel.interrupt()
-        self._thread.submit(self._resources.close).result()
-        self._thread.shutdown()
+        self._closed = self._story.closing = True
+        ended = self._thread.submit(self._resources.close)
+        if self._thread_is_busy(ended):
+            self._confined.sandbox.stop()  # whatever runs in it; the thread then comes to closing
+        try:
+            ended.result()
+        finally:
+            self._thread.shutdown()
+
+    def _thread_is_busy(self, ended: Future[None]) -> bool:
+        """Whether closing has to wait for an action that runs on."""
+        wait([ended], timeout=CHECKPOINTING)
+        return not (ended.done() or ended.running())
 
     def _do(self, job: Callable[[], T]) -> Future[T]:
         if self._closed:
@@ -320,7 +340,7 @@ class AsyncSession:
         try:
             return await asyncio.wrap_future(ticket.step)
         except asyncio.CancelledError:
-            self.session.interrupt()
+            self.session._give_up(ticket)
             raise
 
     async def stream(

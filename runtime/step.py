@@ -59,4 +59,6 @@ class Step:
         checkpoint = self.settled.result()
         if isinstance(checkpoint, str):
             return Reach("none", "none", (checkpoint,))
-        return Reach("exact", "exact" if checkpoint.twin else "replayed", checkpoint.stands)
+        memory = "exact" if checkpoint.twin and not checkpoint.rebuilt else "replayed"
+        children = tuple(f"process {child} goes on as it is" for child in checkpoint.children)
+        return Reach("exact", memory, checkpoint.stands + children)

@@ -17,8 +17,8 @@ from mulligan.policies.judge import judge_proposal
 from mulligan.policies.policy import Policy
 from mulligan.runtime.changes import present
 from mulligan.runtime.checkpoint import Checkpoint, Checkpoints, Replay, Restoration
-from mulligan.runtime.collector import Collector
-from mulligan.runtime.errors import NothingToUndo, SessionBroken
+from mulligan.runtime.collector import Collector, Stray
+from mulligan.runtime.errors import NothingToUndo, SessionBroken, SessionClosed
 from mulligan.runtime.ledger import Entry, Ledger
 from mulligan.runtime.outcome import Completed, Lost, Outcome, Output, Raised, Refused, Reverted, TimedOut
 from mulligan.runtime.quota import DiskQuota
@@ -36,6 +36,7 @@ Watcher = Callable[[Event], None]
 class Ticket:
     """What a caller holds while its action is played: first the step, then its checkpoint."""
 
+    job: Future[None] | None = None
     step: Future[Step] = field(default_factory=Future)
     settled: Future[Checkpoint | str] = field(default_factory=Future)
 
@@ -57,11 +58,12 @@ class Story:
         self._policy = policy
         self._quota = quota
         self._reenter = reenter
-        self._stray: list[Event] = []
+        self._stray = Stray()
+        self.closing = False
         self.timeline = Timeline()
 
     def begin(self) -> None:
-        self.confined.kernel.on_stray = self._stray.append
+        self.confined.kernel.on_stray = self._stray.add
         checkpoint = self._checkpoints.begin()
         self._record("opened", 0, {"isolation": self.confined.report.engine})
         self._record("checkpointed", 0, _checkpoint_record(checkpoint))
@@ -75,13 +77,10 @@ class Story:
             step = self._propose(action)
             verdict = judge_proposal(self._policy, action.source)
             if verdict.decision is not Decision.ALLOW:
-                self._reply(ticket, step, action, Refused(verdict=verdict))
-                return self._leave_out(step, ticket)
+                return self._refuse(ticket, step, action, verdict)
             outcome = self._run(action, timeout or self._policy.resources.wall, watch)
             if _must_go_back(outcome):
-                self._go_back_from(outcome)
-                self._reply(ticket, step, action, outcome)
-                return self._leave_out(step, ticket)
+                return self._take_back(ticket, step, action, outcome)
             self._reply(ticket, step, action, outcome)
             self._keep(step, ticket)
         except BaseException as error:
@@ -110,9 +109,8 @@ class Story:
             collector.add(event)
             watch(event)
 
-        for event in self._stray:
-            observe(event)  # what threads and subprocesses said since the last action
-        self._stray.clear()
+        for event in self._stray.take():  # of threads and subprocesses, since the last action
+            observe(event)
         started = time.monotonic()
         try:
             execution = self.confined.kernel.execute(
@@ -123,25 +121,31 @@ class Story:
                 then=self._checkpoints.announce(),
             )
         except SandboxLost:
-            cause = f"the sandbox ended: {self.confined.sandbox.diagnosis()}".rstrip(": ")
+            cause = f"the sandbox ended: {self.confined.last_words()}".rstrip(": ")
             return Lost(output=collector.output(), cause=cause, duration=time.monotonic() - started)
         return _outcome(execution, collector, timeout)
-
-    def _go_back_from(self, outcome: Outcome) -> None:
-        """The kernel died with the action, or was killed: back to where the cursor is."""
-        try:
-            self._return_to(self.timeline.cursor)
-        except SessionBroken:
-            pass  # said on the next call; this one has an outcome to give
 
     def _reply(self, ticket: Ticket, id: int, action: Action, outcome: Outcome) -> None:
         self._record("settled", id, {"outcome": outcome.record()})
         ticket.step.set_result(Step(id, action, outcome, ticket.settled))
 
-    def _leave_out(self, step: int, ticket: Ticket) -> None:
-        """The session is where it was before the step."""
-        if self.timeline.cursor == step:
-            self._move(self.timeline.nodes[step].parent or 0, "revert")
+    def _take_back(self, ticket: Ticket, step: int, action: Action, outcome: Outcome) -> None:
+        """The kernel died with the action, or was killed: the session is where it was before."""
+        cursor = self.timeline.cursor
+        self._record("settled", step, {"outcome": outcome.record()})
+        if self.timeline.cursor != cursor:
+            self._move(cursor, "revert")
+        stands: tuple[str, ...] = ()
+        try:
+            stands = self._return_to(cursor).stands
+        except (SessionBroken, SessionClosed) as error:
+            stands = (error.message,)  # raised on the next call; this one has an outcome to give
+        self._checkpoints.alias(step, cursor, stands)
+        ticket.step.set_result(Step(step, action, outcome, ticket.settled))
+        ticket.settled.set_result(self._checkpoints[step])
+
+    def _refuse(self, ticket: Ticket, step: int, action: Action, verdict: Verdict) -> None:
+        self._reply(ticket, step, action, Refused(verdict=verdict))
         self._checkpoints.alias(step, self.timeline.cursor)
         ticket.settled.set_result(self._checkpoints[step])
 
@@ -197,13 +201,14 @@ class Story:
     def _return_to(self, target: int) -> Restoration:
         """To the state after `target`, in a new sandbox if need be."""
         base = self._nearest_checkpoint(target)
-        self._stray.clear()
         way = self._way(base)
         try:
             return self._checkpoints.restore(base, way, lambda event: None)
         except SandboxLost:
             self._revive()
             return self._checkpoints.restore(base, way, lambda event: None)
+        finally:
+            self._stray.take()  # said by what has been taken back
 
     def _nearest_checkpoint(self, target: int) -> int:
         """The step itself, or its latest forerunner whose files could be captured."""
@@ -231,6 +236,8 @@ class Story:
 
     def _revive(self) -> None:
         """Start a new sandbox on the same files. Its memory comes back by running the actions again."""
+        if self.closing:
+            raise SessionClosed("the session is being closed")
         self.confined.close()
         try:
             self.confined = self._reenter()
@@ -239,7 +246,7 @@ class Story:
                 f"the sandbox ended and cannot be started again: {error.message}",
                 hint="files and history are kept: call again when that is mended, or commit() the files as they are",
             ) from error
-        self.confined.kernel.on_stray = self._stray.append
+        self.confined.kernel.on_stray = self._stray.add
         self._checkpoints.moved_to(self.confined)
         self._record("reentered", None, {"isolation": self.confined.report.engine})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -43,6 +44,13 @@ class Confined:
     def close(self) -> None:
         self._resources.close()
 
+    def last_words(self) -> str:
+        """Why the sandbox ended. Waits a moment: its connection may break before its process is seen to have ended."""
+        deadline = time.monotonic() + 2.0
+        while self.sandbox.running() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return self.sandbox.diagnosis()
+
     def __enter__(self) -> Confined:
         return self
 
@@ -69,7 +77,7 @@ def enter(engine: Engine, isolation: Isolation, files: Path) -> Confined:
     """
     with ExitStack() as stack:
         door = stack.enter_context(Door.build())
-        sandbox = engine.start(replace(isolation, mounts=isolation.mounts + _mounts(files, door.folder)))
+        sandbox = engine.start(replace(isolation, mounts=isolation.mounts + _mounts(files, door.inner)))
         stack.callback(sandbox.stop)
         key = secrets.token_bytes(32).hex().encode()
         try:

@@ -1,10 +1,10 @@
 """The host's end of the door: binds the session's sockets and hands them to the supervisor.
 
-`/run/mulligan` is mounted read-only in the sandbox. The host binds the five Jupyter sockets there and one
-more, the door; the supervisor knocks once, gets its orders and the listening descriptors (SCM_RIGHTS), and
-keeps the connection for as long as it lives. So the session's key is never on a disk that the sandbox sees,
-hostile code cannot unlink or replace a socket, and when either side dies the other learns it at once
-(docs/decisions/0002).
+A folder of ours is mounted read-only at `/run/mulligan` in the sandbox, with one socket in it: the door. The five
+Jupyter sockets are bound beside that folder, out of the sandbox's sight; the supervisor knocks once, gets its
+orders and the listening descriptors (SCM_RIGHTS), and keeps the connection for as long as it lives. So the
+session's key is never on a disk that the sandbox sees, hostile code cannot reach, unlink or replace a socket, and
+when either side dies the other learns it at once (docs/decisions/0002).
 """
 
 from __future__ import annotations
@@ -29,7 +29,11 @@ _LONGEST_FOLDER = 95
 
 
 class Door:
-    """A short-lived folder of sockets. A context manager; `close` may be called more than once."""
+    """A short-lived folder of sockets. A context manager; `close` may be called more than once.
+
+    `folder` holds the channels and is for us alone. Only `inner`, which holds the door itself, is mounted in the
+    sandbox: code in there has no way to the channels, not even where it runs under our own uid.
+    """
 
     def __init__(self, folder: Path, listener: socket.socket, channels: list[socket.socket]) -> None:
         self.folder = folder
@@ -39,11 +43,17 @@ class Door:
 
     @classmethod
     def build(cls) -> Door:
-        """Make the folder and bind its sockets. Only the door itself may be opened by another user than ours."""
+        """Make the folders and bind the sockets."""
         folder = Path(tempfile.mkdtemp(prefix="mulligan-", dir=_place()))
-        folder.chmod(0o711)
         channels = [_bind(folder / name, 0o600) for name in CHANNELS]
-        return cls(folder, _bind(folder / "door.sock", 0o666, kind=socket.SOCK_SEQPACKET), channels)
+        inner = folder / "run"
+        inner.mkdir()
+        inner.chmod(0o755)
+        return cls(folder, _bind(inner / "door.sock", 0o666, kind=socket.SOCK_SEQPACKET), channels)
+
+    @property
+    def inner(self) -> Path:
+        return self.folder / "run"
 
     def admit(self, orders: Mapping[str, Any], timeout: float, alive: Callable[[], bool]) -> None:
         """Wait for the supervisor and hand everything over; the door then stays shut for anyone else.
@@ -58,7 +68,7 @@ class Door:
                 raise DoorClosed("the sandbox ended before it had started")
         self._guest, _ = self._listener.accept()
         self._listener.close()
-        (self.folder / "door.sock").unlink()
+        (self.inner / "door.sock").unlink()
         descriptors = [channel.fileno() for channel in self._channels]
         socket.send_fds(self._guest, [json.dumps(dict(orders)).encode()], descriptors)
         for channel in self._channels:

@@ -65,8 +65,8 @@ class Mount:
 class Isolation:
     """One sandbox, described completely; equal descriptions give equal sandboxes.
 
-    `session` labels what the engine makes, so that the remains of a dead session can be found. `image` is read by docker alone, `python` (an interpreter's path on the host) by bubblewrap
-    alone; None means the default.
+    `session` labels what the engine makes, so that the remains of a dead session can be found. `image` is read by
+    docker alone, `python` (an interpreter's path on the host) by bubblewrap alone; None means the default.
     """
 
     session: str

@@ -66,11 +66,13 @@ class Execution:
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """A checkpoint of memory. `stands` are the things that waking its twin would not bring back, in words;
-    `dead` the names of earlier twins that were found killed; `duration` in seconds."""
+    """A checkpoint of memory. `stands` are the things that waking its twin would not bring back, in words, and
+    `children` the processes that were there, as "PID COMMAND"; `dead` the names of earlier twins that are gone;
+    `duration` in seconds."""
 
     name: str
     stands: tuple[str, ...]
+    children: tuple[str, ...]
     dead: tuple[str, ...]
     duration: float
 
@@ -258,7 +260,13 @@ class Kernel:
         reply = self._await(request, "checkpoint_request")
         self._armed = None
         seen, said = _mapping(reply.get("seen")), _mapping(reply.get("said"))
-        return Fork(name, _out_of_reach(seen, said), messages.strings(reply.get("dead")), _seconds(reply))
+        return Fork(
+            name,
+            stands=messages.out_of_reach(seen, said),
+            children=messages.strings(seen.get("children")),
+            dead=messages.strings(reply.get("dead")),
+            duration=_seconds(reply),
+        )
 
     def halt(self, keep: str | None = None) -> Halt:
         """Kill the worker and every process that was not there at checkpoint `keep`; stop those that were."""
@@ -346,7 +354,9 @@ class Kernel:
             return None
         if not _equal(signature, self._session.sign([header, parent, metadata, content])):
             return None
-        return messages.envelope(header, parent, content)
+        if (found := messages.envelope(header, parent, content)) is None:
+            self.on_stray(messages.unreadable(len(content)))
+        return found
 
     def _silence_alarm(self) -> None:
         try:
@@ -411,37 +421,6 @@ def _how_it_died(content: Mapping[str, Any]) -> str:
         except ValueError:
             return f"killed by signal {number}"
     return f"exited with code {messages.number(content.get('code'))}"
-
-
-def _out_of_reach(seen: Mapping[str, Any], said: Mapping[str, Any]) -> tuple[str, ...]:
-    """What the supervisor saw, in words. Names come from the worker and are only decoration."""
-    if "unseen" in seen:
-        return (str(seen["unseen"]),)
-    stands = []
-    named = messages.strings(said.get("threads"))
-    threads = messages.number(seen.get("threads"))
-    # A worker that names too many threads only makes the list longer; one that hides some is still counted.
-    unnamed = max(0, threads - len(named) - messages.number(seen.get("pool_threads")))
-    stands += [f"thread {thread} does not come back" for thread in named]
-    if unnamed:
-        stands.append(f"{unnamed} more thread(s) do not come back")
-    stands += [f"process {child} goes on as it is" for child in messages.strings(seen.get("children"))]
-    for what, words in _NAMES.items():
-        if count := messages.number(seen.get(what)):
-            stands.append(f"{count} {words}")
-    stands += [
-        f"{path}: deleted while open; its contents are not kept"
-        for path in messages.strings(seen.get("deleted"))
-    ]
-    stands += [f"shared memory ({path})" for path in messages.strings(seen.get("shared_memory"))]
-    return tuple(stands)
-
-
-_NAMES = {
-    "sockets": "socket(s): the other end keeps what was sent",
-    "devices": "device(s): what they hold (a GPU's memory, say) is not kept",
-    "epolls": "epoll object(s), shared with later states",
-}
 
 
 def _milliseconds(seconds: float) -> int:

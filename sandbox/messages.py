@@ -71,7 +71,10 @@ class Envelope:
 
 
 def envelope(header: bytes, parent: bytes, content: bytes) -> Envelope | None:
-    """Read the JSON frames of a Jupyter message whose signature was checked; None when they make no sense."""
+    """Read the JSON frames of a Jupyter message whose signature was checked; None when they make no sense, or would
+    become objects many times their size here."""
+    if max(map(_pieces, (header, parent, content))) > MOST_PIECES:
+        return None
     try:
         head, above, body = json.loads(header), json.loads(parent), json.loads(content)
     except (ValueError, RecursionError):
@@ -79,6 +82,20 @@ def envelope(header: bytes, parent: bytes, content: bytes) -> Envelope | None:
     if not (isinstance(head, dict) and isinstance(above, dict) and isinstance(body, dict)):
         return None
     return Envelope(_text(head.get("msg_type")), _text(above.get("msg_id")), body)
+
+
+#: values that one JSON text may hold: each becomes an object of some hundred bytes
+MOST_PIECES = 1_000_000
+
+
+def _pieces(text: bytes) -> int:
+    """At most so many values; looked at only in texts that are long enough to matter."""
+    return 0 if len(text) < MOST_PIECES else text.count(b",") + text.count(b"[") + text.count(b"{")
+
+
+def unreadable(size: int) -> Stream:
+    """What takes the place of a message that could not be read."""
+    return Stream("stderr", f"[a message of {size:,} bytes could not be read]\n")
 
 
 def event(message: Envelope) -> Event | None:
@@ -117,6 +134,33 @@ def error(content: Mapping[str, Json]) -> Error:
     trace = content.get("traceback")
     lines = tuple(_text(line) for line in trace) if isinstance(trace, list) else ()
     return Error(_text(content.get("ename")), _text(content.get("evalue")), lines)
+
+
+def out_of_reach(seen: Mapping[str, Json], said: Mapping[str, Json]) -> tuple[str, ...]:
+    """What the supervisor has seen of a worker that a fork does not carry, in words. The names of threads come from
+    the worker and are only decoration."""
+    if "unseen" in seen:
+        return strings([seen["unseen"]])
+    named = strings(said.get("threads"))
+    # A worker that names too many threads only makes the list longer; one that hides some is still counted.
+    unnamed = max(0, number(seen.get("threads")) - len(named) - number(seen.get("pool_threads")))
+    stands = [f"thread {thread} does not come back" for thread in named]
+    if unnamed:
+        stands.append(f"{unnamed} more thread(s) do not come back")
+    stands += [f"{count} {words}" for what, words in _COUNTED.items() if (count := number(seen.get(what)))]
+    stands += [
+        f"{path}: deleted while open; its contents are not kept" for path in strings(seen.get("deleted"))
+    ]
+    stands += [f"shared memory ({path})" for path in strings(seen.get("shared_memory"))]
+    return tuple(stands)
+
+
+_COUNTED = {
+    "sockets": "socket(s): the other end keeps what was sent",
+    "pipes": "end(s) of pipes: what is in them is shared with later states",
+    "anonymous": "event, timer or poll descriptor(s): their state is shared with later states",
+    "devices": "device(s): what they hold (a GPU's memory, say) is not kept",
+}
 
 
 def strings(value: Json, most: int = 100) -> tuple[str, ...]:

@@ -2,8 +2,8 @@
 
 A forked twin shares its open file descriptions with the worker: when the worker reads on, the twin's offset
 moves too. So the twin notes what each description of a file or a folder was, and on waking opens the path again
-at that offset; descriptors that shared one share one again. Record locks (fcntl) are not inherited by a fork at all; they are noted and taken again, and so are
-flocks, which the new description would not have.
+at that offset; descriptors that shared one share one again. Record locks (fcntl) are not inherited by a fork at
+all; they are noted and taken again, and so are flocks, which the new description would not have.
 """
 
 from __future__ import annotations
