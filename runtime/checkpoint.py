@@ -14,10 +14,14 @@ from dataclasses import dataclass, replace
 from mulligan.runtime.changes import FileChange, present
 from mulligan.sandbox.confined import ROOT, Confined
 from mulligan.sandbox.errors import SnapshotError
+from mulligan.sandbox.isolation import WRITABLE
 from mulligan.sandbox.kernel import Fork, Kernel, TwinLost, WorkerLost
 from mulligan.sandbox.messages import Event
-from mulligan.sandbox.snapshots import Change, SnapshotStore
+from mulligan.sandbox.snapshots import Change, Snapshot, SnapshotStore
 
+#: in trees of up to so many entries every entry is looked at: it costs no more than a few milliseconds, and finds
+#: what watches cannot see (docs/decisions/0005)
+SMALL = 1000
 #: the newest twins that are kept in any case; of the older ones ever fewer
 NEWEST = 32
 
@@ -74,6 +78,8 @@ class Checkpoints:
         self._known: dict[int, Checkpoint] = {}
         self._names = 0
         self._next = ""
+        #: files that may change through memory, which no watch and no time tells
+        self._mapped: list[bytes] = []
         #: whether the kernel's present memory goes back to a replay
         self._rebuilt = False
 
@@ -105,11 +111,11 @@ class Checkpoints:
         error: the checkpoint then has none, and says so.
         """
         started = time.monotonic()
-        taken: list[object] = []
+        taken: list[Snapshot | SnapshotError] = []
 
         def snapshot() -> None:
             try:
-                taken.append(self._store.snapshot())
+                taken.append(self._store.snapshot(mapped=self._mapped, thorough=self._store.size <= SMALL))
             except SnapshotError as error:
                 taken.append(error)
 
@@ -121,12 +127,12 @@ class Checkpoints:
             raise shot
         checkpoint = Checkpoint(
             step=step,
-            snapshot=shot.id,  # type: ignore[attr-defined]
+            snapshot=shot.id,
             twin=fork.name or None,
-            stands=fork.stands + ((_REBUILT,) if self._rebuilt else ()),
+            stands=fork.stands + _too_deep(shot) + ((_REBUILT,) if self._rebuilt else ()),
             children=fork.children,
             rebuilt=self._rebuilt,
-            changes=shot.changes,  # type: ignore[attr-defined]
+            changes=shot.changes,
             duration=time.monotonic() - started,
         )
         self._known[step] = checkpoint
@@ -144,8 +150,9 @@ class Checkpoints:
         try:
             fork = self._kernel.checkpoint(name, meanwhile)
         except WorkerLost as error:
-            return Fork("", (f"memory was not captured: {error.message}",), (), (), 0.0)
+            return Fork("", (f"memory was not captured: {error.message}",), (), (), (), 0.0)
         self._bury(fork.dead)
+        self._mapped = [inside for path in fork.mapped if (inside := _inside(path))]
         return fork
 
     def _bury(self, dead: Sequence[str]) -> None:
@@ -167,7 +174,7 @@ class Checkpoints:
         started = time.monotonic()
         target = self._known[step]
         halted = self._kernel.halt(target.twin)
-        files = self._store.restore(target.snapshot)
+        files = self._store.restore(target.snapshot, mapped=self._mapped, thorough=True)
         stands = [f"process {name} could not be ended" for name in halted.left]
         stands += [_fate(child, halted.kept) for child in target.children]
         stands += [f"{_path(each.path)}: {each.why}" for each in files.stands]
@@ -279,6 +286,18 @@ def _crowded(steps: Sequence[int]) -> list[int]:
             going.append(step)
         taken.add(slot)
     return going
+
+
+def _too_deep(shot: Snapshot) -> tuple[str, ...]:
+    return tuple(f"{_path(path)}: nested too deep to be kept" for path in shot.beyond[:20])
+
+
+def _inside(path: bytes) -> bytes:
+    """A path of the sandbox as the store names it; empty for one that is not the session's."""
+    for name, place in WRITABLE.items():
+        if path.startswith(place.encode() + b"/"):
+            return name.encode() + path[len(place) :]
+    return b""
 
 
 def _path(path: bytes) -> str:

@@ -67,12 +67,14 @@ class Execution:
 @dataclass(frozen=True, slots=True)
 class Fork:
     """A checkpoint of memory. `stands` are the things that waking its twin would not bring back, in words, and
-    `children` the processes that were there, as "PID COMMAND"; `dead` the names of earlier twins that are gone;
+    `children` the processes that were there, as "PID COMMAND"; `mapped`: paths in the sandbox of files that the worker
+    can write through memory; `dead` the names of earlier twins that are gone;
     `duration` in seconds."""
 
     name: str
     stands: tuple[str, ...]
     children: tuple[str, ...]
+    mapped: tuple[bytes, ...]
     dead: tuple[str, ...]
     duration: float
 
@@ -264,6 +266,7 @@ class Kernel:
             name,
             stands=messages.out_of_reach(seen, said),
             children=messages.strings(seen.get("children")),
+            mapped=messages.paths(seen.get("mapped")),
             dead=messages.strings(reply.get("dead")),
             duration=_seconds(reply),
         )

@@ -170,6 +170,20 @@ def strings(value: Json, most: int = 100) -> tuple[str, ...]:
     return tuple(printable(_text(item[:1000])) for item in value[:most] if isinstance(item, str))
 
 
+def paths(value: Json, most: int = 1000) -> tuple[bytes, ...]:
+    """A list of paths, as bytes. They are hints of what to look at, never opened."""
+    if not isinstance(value, list):
+        return ()
+    return tuple(_bytes(item[:4096]) for item in value[:most] if isinstance(item, str))
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace")
+
+
 def number(value: Json) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
 

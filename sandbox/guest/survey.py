@@ -28,7 +28,9 @@ def survey(pid: int) -> dict[str, Any]:
     except OSError as error:
         return {"unseen": f"the worker does not let itself be looked at ({error.strerror})"}
     found["pool_threads"] = len(os.sched_getaffinity(0)) * sum(pool in maps for pool in _POOLS)
-    found["shared_memory"] = _shared(maps)[:_MOST]
+    shared = _shared(maps)
+    found["shared_memory"] = sorted(path or "anonymous" for path in shared if not _is_file(path))[:_MOST]
+    found["mapped"] = sorted(filter(_is_file, shared))[: 20 * _MOST]
     return found
 
 
@@ -57,11 +59,11 @@ def _descriptors(pid: int) -> dict[str, Any]:
 _SHARED = re.compile(rb"^\S+ .w.s \S+ \S+ \d+ *(.*)$", re.MULTILINE)
 
 
-def _shared(maps: bytes) -> list[str]:
-    """Shared writable mappings that no file of the session stands behind."""
-    paths = {path.decode(errors="replace") for path in _SHARED.findall(maps)}
-    return sorted(
-        path or "anonymous"
-        for path in paths
-        if not path.startswith("/") or path.endswith("(deleted)") or path.startswith(_NO_FILE)
-    )
+def _shared(maps: bytes) -> set[str]:
+    """What is mapped shared and writable."""
+    return {path.decode(errors="surrogateescape") for path in _SHARED.findall(maps)}
+
+
+def _is_file(path: str) -> bool:
+    """Whether a file stands behind a mapping: its contents are restored with the files."""
+    return path.startswith("/") and not path.endswith("(deleted)") and not path.startswith(_NO_FILE)

@@ -59,6 +59,10 @@ class Manifest:
             manifest.put(path, Known(0, DIRTY, 1, entries[path]))
         return manifest
 
+    def __len__(self) -> int:
+        """How many entries are known."""
+        return sum(map(len, self.folders.values()))
+
     def get(self, path: bytes) -> Known | None:
         parent, name = split(path)
         return self.folders.get(parent, {}).get(name)

@@ -107,6 +107,11 @@ class SnapshotStore:
         """How changes are found: by watches, or by a scan of everything; and why."""
         return self._detector.detection
 
+    @property
+    def size(self) -> int:
+        """How many entries the tree had when it was last looked at."""
+        return len(self._manifest)
+
     def snapshot(self, *, mapped: Iterable[bytes] = (), thorough: bool = False) -> Snapshot:
         """Record the tree as it is now; the head again, without changes, when the tree still equals it.
 
