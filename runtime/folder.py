@@ -182,7 +182,8 @@ class Folder:
                     waiting.append(path)
 
     def read(self, path: bytes, keep: Path | None = None) -> Entry | None:
-        """What is at `path`, its content read; a regular file is also copied to `keep`, with its xattrs."""
+        """What is at `path`, its content read; a regular file is also copied to `keep`, with its xattrs. The copy
+        is not yet durable."""
         try:
             with self.parent(path) as (at, name):
                 return _read(at, name, keep)
@@ -206,7 +207,6 @@ def _read(at: int, name: bytes, keep: Path | None) -> Entry:
         with _opened(os.fsencode(keep), os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, None) as target:
             digest = transfer(source, target)
             copy_xattrs(source, target)
-            os.fsync(target)
         return _entry(status, digest)
 
 

@@ -2,7 +2,7 @@
 
 A `Patch` is a folder of the session's journal: `record.json` lists the edits, `before/` and `after/` hold the
 contents of files on either side. The order is: contents, record (state `intended`), edits, record (state
-`done`). The rename of a record is the commit point of what it says. A patch that is found `intended` was cut
+`done`). Only `before/` has to outlive a crash: nothing is ever carried forward after one. The rename of a record is the commit point of what it says. A patch that is found `intended` was cut
 short: its edits are taken back where the user's folder still shows them, and left where it does not.
 """
 
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mulligan.runtime.durable import sync_files
 from mulligan.runtime.folder import Entry, Kind
 
 INTENDED, DONE = "intended", "done"
@@ -71,6 +72,10 @@ class Patch:
         )
 
     def record(self) -> None:
+        """Make the record, and first what it needs to be taken back, durable."""
+        if self.state == INTENDED:
+            kept = [self.before(edit) for edit in self.edits if edit.before and edit.before.kind is Kind.FILE]
+            sync_files([*kept, self.folder / "before"])
         text = json.dumps(
             {
                 "source": _text(os.fsencode(self.source)),
@@ -86,24 +91,15 @@ class Patch:
             file.flush()
             os.fsync(file.fileno())
         temporary.rename(self.folder / "record.json")  # the commit point
-        for folder in (self.folder, self.folder.parent):
-            _sync(folder)
+        sync_files([self.folder, self.folder.parent])
 
     def before(self, edit: Edit) -> Path:
         return self.folder / "before" / str(edit.number)
 
     @property
     def temporary(self) -> bytes:
-        """The one name, beside the file being replaced, that a crash may leave behind."""
+        """How the names begin, beside the files being replaced, that a crash may leave behind."""
         return b".mulligan-" + self.token.encode()
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _text(path: bytes) -> str:

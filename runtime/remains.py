@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mulligan.runtime.commit import recover
 from mulligan.runtime.errors import CommitFailed, WorkspaceInvalid
+from mulligan.sandbox.snapshots.removal import remove_folder
 
 
 class Owner:
@@ -54,8 +54,8 @@ def _remove_if_dead(folder: Path) -> bool:
     else:
         with suppress(WorkspaceInvalid, CommitFailed):  # its record stays, for another try
             recover(folder / "commits")
-        for name in ("files", "store"):
-            shutil.rmtree(folder / name, ignore_errors=True)
+        for name in ("store", "files"):  # the last one is what marks a session that was not closed
+            remove_folder(folder / name)
         return True
     finally:
         os.close(descriptor)

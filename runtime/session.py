@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import shutil
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
@@ -42,6 +41,7 @@ from mulligan.sandbox.engines import choose
 from mulligan.sandbox.isolation import Isolation, Report
 from mulligan.sandbox.messages import Event
 from mulligan.sandbox.snapshots import SnapshotStore
+from mulligan.sandbox.snapshots.removal import remove_folder
 
 T = TypeVar("T")
 
@@ -468,9 +468,9 @@ async def open_async(
 def _remove_files(folders: Folders) -> None:
     """Everything but the ledger, which is the session's history, and the record of its commits."""
     for folder in (folders.files, folders.store):
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_folder(folder)
     if not folders.ledger.exists():
-        shutil.rmtree(folders.root, ignore_errors=True)
+        remove_folder(folders.root)
 
 
 def _commit_record(done: Commit) -> dict[str, object]:

@@ -1,8 +1,9 @@
 """Making a patch's edits in the user's folder, never through a symlink.
 
-One file is replaced by writing a temporary name beside it, fsync, rename. The window between the last look at
-a file and its rename is a few microseconds; an edit by the user that falls into it is lost from the folder, and
-only there: Linux has no compare-and-rename.
+One file is replaced by writing a temporary name beside it, fsync, rename. Waiting for the disk once a file is
+what a commit of many would spend its time on, so files are written in batches: all contents, all fsyncs at once,
+then the renames. The window between the last look at a file and its rename is still a few microseconds; an edit
+by the user that falls into it is lost from the folder, and only there: Linux has no compare-and-rename.
 """
 
 from __future__ import annotations
@@ -11,8 +12,11 @@ import errno
 import os
 import stat
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
+from mulligan.runtime.durable import sync_open
 from mulligan.runtime.folder import (
     Entry,
     Folder,
@@ -27,19 +31,23 @@ from mulligan.runtime.folder import (
 )
 from mulligan.runtime.patch import Edit, Patch
 
+#: files, and bytes, that are written before they are synced and renamed together; each holds two descriptors
+BATCH, BATCH_BYTES = 64, 64 << 20
+
 
 def write(
     theirs: Folder, patch: Patch, content: Callable[[Edit], Path], progress: Callable[[int, int], None]
 ) -> dict[bytes, str]:
     """Make the edits; `content` says where an edit's new content is. Returns the paths that were left as they
     were, with the reason: changed under our hands, or not ours to change. Any other failure is raised."""
-    writer = _Writer(theirs, patch, content)
-    order = [(writer.remove, edit) for edit in reversed(patch.edits) if edit.makes_way]
-    order += [(writer.put, edit) for edit in patch.edits if edit.after is not None]
-    for done, (act, edit) in enumerate(order):
-        progress(done, len(order))
-        writer.attempt(act, edit)
-    writer.finish()
+    order = [(_Writer.remove, edit) for edit in reversed(patch.edits) if edit.makes_way]
+    order += [(_Writer.put, edit) for edit in patch.edits if edit.after is not None]
+    with _Writer(theirs, patch, content) as writer:
+        for done, (act, edit) in enumerate(order):
+            progress(done, len(order))
+            writer.attempt(act, edit)
+            writer.rename_full_batch()
+        writer.finish()
     progress(len(order), len(order))
     return writer.left
 
@@ -48,16 +56,42 @@ class _Changed(Exception):
     pass
 
 
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A new content under its temporary name in the open folder `at`; it is still to be renamed."""
+
+    at: int
+    made: int
+    size: int
+
+    def close(self) -> None:
+        os.close(self.at)
+        os.close(self.made)
+
+
 class _Writer:
+    """A context manager: what it wrote and did not rename is removed at the end."""
+
     def __init__(self, theirs: Folder, patch: Patch, content: Callable[[Edit], Path]) -> None:
         self.theirs, self.patch, self.content = theirs, patch, content
         self.left: dict[bytes, str] = {}
+        self._batch: dict[Edit, _Written] = {}
 
-    def attempt(self, act: Callable[[Edit], None], edit: Edit) -> None:
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._batch:
+            edit, written = self._batch.popitem()
+            with suppress(OSError):  # what stays is found by `clear_temporary`
+                os.unlink(self._temporary(edit), dir_fd=written.at)
+            written.close()
+
+    def attempt(self, act: Callable[[_Writer, Edit], None], edit: Edit) -> None:
         if edit.path in self.left:
             return
         try:
-            act(edit)
+            act(self, edit)
         except _Changed:
             self.left[edit.path] = "changed while it was being committed"
         except OSError as error:
@@ -82,8 +116,8 @@ class _Writer:
                 if existing is None:
                     os.mkdir(name, 0o700, dir_fd=at)
             elif edit.after.kind is Kind.LINK:
-                os.symlink(edit.after.content, self.patch.temporary, dir_fd=at)
-                self._rename(at, name)
+                os.symlink(edit.after.content, self._temporary(edit), dir_fd=at)
+                os.rename(self._temporary(edit), name, src_dir_fd=at, dst_dir_fd=at)
             elif existing is not None and same_content(edit.before, edit.after):
                 _change_mode(at, name, os.O_RDONLY, edit.after.mode)
             else:
@@ -91,22 +125,15 @@ class _Writer:
 
     def _file(self, at: int, name: bytes, edit: Edit, after: Entry) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        made = os.open(self.patch.temporary, flags, 0o600, dir_fd=at)
+        made = os.open(self._temporary(edit), flags, 0o600, dir_fd=at)
+        written = self._batch[edit] = _Written(os.dup(at), made, after.size)
+        source = os.open(self.content(edit), os.O_RDONLY | os.O_CLOEXEC)
         try:
-            source = os.open(self.content(edit), os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                if transfer(source, made) != after.content:
-                    raise OSError(errno.EIO, "the kept copy is damaged")
-                self._attributes(at, name, made, source, after)
-            finally:
-                os.close(source)
-            os.fsync(made)
-            self._rename(at, name)
-        except BaseException:
-            _discard(at, self.patch.temporary)
-            raise
+            if transfer(source, written.made) != after.content:
+                raise OSError(errno.EIO, "the kept copy is damaged")
+            self._attributes(at, name, written.made, source, after)
         finally:
-            os.close(made)
+            os.close(source)
 
     def _attributes(self, at: int, name: bytes, made: int, source: int, after: Entry) -> None:
         """The user's own file gets back what it had; one that an action wrote takes after the file it replaces."""
@@ -126,11 +153,30 @@ class _Writer:
             _give_like_folder(made, at)
         os.fchmod(made, permissions(after))
 
-    def _rename(self, at: int, name: bytes) -> None:
-        os.rename(self.patch.temporary, name, src_dir_fd=at, dst_dir_fd=at)
+    def _temporary(self, edit: Edit) -> bytes:
+        return b"%s-%d" % (self.patch.temporary, edit.number)
+
+    def rename_full_batch(self) -> None:
+        size = sum(written.size for written in self._batch.values())
+        if len(self._batch) >= BATCH or size >= BATCH_BYTES:
+            self._rename_batch()
+
+    def _rename_batch(self) -> None:
+        """Only what is on the disk is given its name."""
+        sync_open([written.made for written in self._batch.values()])
+        for edit in self._batch:
+            self.attempt(_Writer._rename, edit)
+        self.__exit__()
+
+    def _rename(self, edit: Edit) -> None:
+        with self.theirs.parent(edit.path) as (at, name):
+            _expect(at, name, None if edit.makes_way else edit.before)
+            os.rename(self._temporary(edit), name, src_dir_fd=self._batch[edit].at, dst_dir_fd=at)
 
     def finish(self) -> None:
-        """Folders' modes, deepest first, now that nothing more is put into them; then all names made durable."""
+        """The last batch; folders' modes, deepest first, now that nothing more is put into them; then all names
+        made durable."""
+        self._rename_batch()
         for edit in reversed(self.patch.edits):
             if edit.after is not None and edit.after.kind is Kind.FOLDER and edit.path not in self.left:
                 with self.theirs.parent(edit.path) as (at, name):
@@ -200,19 +246,15 @@ def _give_like_folder(descriptor: int, at: int) -> None:
         _give(descriptor, (folder.st_uid, folder.st_gid))
 
 
-def _discard(at: int, name: bytes) -> None:
-    try:
-        os.unlink(name, dir_fd=at)
-    except FileNotFoundError:
-        return
-
-
 def clear_temporary(theirs: Folder, patch: Patch) -> None:
-    """Remove the temporary file that a crash may have left beside one of the paths."""
+    """Remove the temporary files that a crash may have left beside the paths."""
     for folder in {edit.path.rpartition(b"/")[0] for edit in patch.edits}:
         try:
             with theirs.at(folder) as at:
-                _discard(at, patch.temporary)
+                found = [path.rpartition(b"/")[2] for path, _ in theirs.children(folder)]
+                for name in found:
+                    if name.startswith(patch.temporary):
+                        os.unlink(name, dir_fd=at)
         except (FileNotFoundError, NotADirectoryError):
             continue
 

@@ -158,7 +158,12 @@ def out_of_reach(seen: Mapping[str, Json], said: Mapping[str, Json]) -> tuple[st
 _COUNTED = {
     "sockets": "socket(s): the other end keeps what was sent",
     "pipes": "end(s) of pipes: what is in them is shared with later states",
-    "anonymous": "event, timer or poll descriptor(s): their state is shared with later states",
+    "eventpoll": "epoll(s): what they watch is shared with later states",
+    "eventfd": "eventfd(s): their count is shared with later states",
+    "timerfd": "timerfd(s): they run on through later states",
+    "signalfd": "signalfd(s), shared with later states",
+    "inotify": "inotify queue(s), shared with later states",
+    "other": "descriptor(s) of another kind, shared with later states",
     "devices": "device(s): what they hold (a GPU's memory, say) is not kept",
 }
 

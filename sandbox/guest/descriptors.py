@@ -39,6 +39,14 @@ class OpenFile(NamedTuple):
     locks: tuple[Lock, ...]
     twin_of: int
 
+    def now(self) -> OpenFile | None:
+        """The same, of the file that the descriptor leads to now."""
+        try:
+            what = os.fstat(self.fd)
+        except OSError:
+            return None
+        return self._replace(device=what.st_dev, inode=what.st_ino)
+
     @property
     def deleted(self) -> bool:
         return self.path.endswith(_DELETED)

@@ -59,10 +59,26 @@ class Pipe:
         self.name = name
         self.fd, self.write_fd = os.pipe()
         os.set_blocking(self.fd, False)
+        self._rest = b""
 
     def read(self) -> bytes:
-        """What is there now; empty when nothing is. Never waits. Characters cut at the end are kept for later."""
+        """What is there now; empty when nothing is. Never waits. A character cut at the end is kept for later."""
         try:
-            return os.read(self.fd, ENOUGH)
+            data = self._rest + os.read(self.fd, ENOUGH)
         except BlockingIOError:
             return b""
+        whole = _whole(data)
+        self._rest = data[whole:]
+        return data[:whole] or self.read()
+
+
+def _whole(data: bytes) -> int:
+    """How much of it ends with a whole UTF-8 character; all of it when it is none that ends it."""
+    for back in range(1, min(4, len(data) + 1)):
+        byte = data[-back]
+        if byte & 0xC0 != 0x80:
+            length = (
+                2 if byte >> 5 == 0b110 else 3 if byte >> 4 == 0b1110 else 4 if byte >> 3 == 0b11110 else 1
+            )
+            return len(data) - back if length > back else len(data)
+    return len(data)

@@ -15,6 +15,7 @@ from . import processes
 #: libraries whose thread pools start again by themselves in a forked child (OpenBLAS by its fork handlers, the
 #: OpenMP runtimes because the worker pauses them)
 _POOLS = (b"openblas", b"libgomp", b"libomp", b"libiomp", b"libmkl")
+_ANONYMOUS = ("eventpoll", "eventfd", "timerfd", "signalfd", "inotify")
 _MOST = 50
 _NO_FILE = ("/dev/zero", "/memfd:", "/SYSV")
 
@@ -35,7 +36,7 @@ def survey(pid: int) -> dict[str, Any]:
 
 
 def _descriptors(pid: int) -> dict[str, Any]:
-    kinds: dict[str, int] = {"sockets": 0, "pipes": 0, "anonymous": 0, "devices": 0}
+    kinds = dict.fromkeys(("sockets", "pipes", "devices", *_ANONYMOUS, "other"), 0)
     deleted = []
     for name in os.listdir(f"/proc/{pid}/fd"):
         try:
@@ -47,7 +48,8 @@ def _descriptors(pid: int) -> dict[str, Any]:
         elif target.startswith("pipe:"):
             kinds["pipes"] += 1
         elif target.startswith("anon_inode:"):
-            kinds["anonymous"] += 1
+            label = target.removeprefix("anon_inode:").strip("[]")
+            kinds[label if label in _ANONYMOUS else "other"] += 1
         elif target.startswith("/dev/nvidia"):
             kinds["devices"] += 1
         elif target.endswith(" (deleted)"):

@@ -49,6 +49,7 @@ class Asleep:
     def restore(self) -> list[str]:
         """Have it back; what could not be, in words."""
         lost = descriptors.reopen(self.files) + descriptors.stale_maps()
+        self.files = [file for each in self.files if (file := each.now()) is not None]  # for the heir
         for which, (delay, interval) in self.timers:
             signal.setitimer(which, delay, interval)
         try:

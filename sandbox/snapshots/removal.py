@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from pathlib import Path
 
 from mulligan.sandbox.snapshots.folders import FOLDER, handle, reach
 
@@ -25,6 +26,22 @@ def remove_tree(folder: int, name: bytes, inode: int) -> None:
         todo = [_aside(folder, folder, name)]
     while todo:
         todo.extend(_remove(folder, todo.pop()))
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder of the host's with all that sandboxes have put in it; nothing when it is not there. Not
+    `shutil.rmtree`, which recurses, and so leaves what is nested too deep. Raises OSError."""
+    try:
+        parent = os.open(path.parent, FOLDER)
+    except FileNotFoundError:
+        return
+    try:
+        inode = os.stat(path.name, dir_fd=parent, follow_symlinks=False).st_ino
+        remove_tree(parent, os.fsencode(path.name), inode)
+    except FileNotFoundError:
+        return
+    finally:
+        os.close(parent)
 
 
 def _remove(folder: int, name: bytes) -> list[bytes]:

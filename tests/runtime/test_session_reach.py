@@ -68,7 +68,6 @@ def test_a_plain_step_is_within_reach_exactly(session: Session, source: str) -> 
         ("import os; r, w = os.pipe(); os.write(w, b'in the pipe')", "pipe"),
         ("import os; m = os.memfd_create('m'); os.write(m, b'x')", "memfd"),
         ("import os; e = os.eventfd(5)", "eventfd"),
-        ("import signal; signal.setitimer(signal.ITIMER_REAL, 1000)", "timer"),
     ],
     ids=[
         "a thread",
@@ -82,7 +81,6 @@ def test_a_plain_step_is_within_reach_exactly(session: Session, source: str) -> 
         "a pipe with bytes in it",
         "a memfd",
         "an eventfd",
-        "a timer",
     ],
 )
 def test_what_a_fork_cannot_carry_is_named(session: Session, source: str, said: str) -> None:

@@ -126,6 +126,12 @@ b = open('data.txt', 'rb', buffering=0); b.seek(700)
         "f.read(); b.seek(0, 2); import os; os.remove('data.txt'); open('data.txt', 'w').write('another')",
     ),
     Case(
+        "a timer that runs",
+        "import signal; _ = signal.setitimer(signal.ITIMER_REAL, 5000, 7)",
+        "print([round(t, -1) for t in signal.getitimer(signal.ITIMER_REAL)])",
+        "signal.setitimer(signal.ITIMER_REAL, 0)",
+    ),
+    Case(
         "a file that is mapped into memory",
         """
 import mmap
