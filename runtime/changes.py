@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from mulligan.sandbox.isolation import WRITABLE
-from mulligan.sandbox.printable import printable
+from mulligan.sandbox.printable import one_line
 from mulligan.sandbox.snapshots import Change, Entry, Kind
 
 _MARKS = {"added": "+", "removed": "-", "changed": "~"}
@@ -31,7 +31,7 @@ class FileChange:
         return not self.path.startswith("/")
 
     def __str__(self) -> str:
-        return f"{_MARKS[self.action]} {printable(self.path)}"
+        return f"{_MARKS[self.action]} {one_line(self.path)}"
 
 
 def present(changes: Iterable[Change]) -> tuple[FileChange, ...]:

@@ -2,8 +2,9 @@
 
 A `Patch` is a folder of the session's journal: `record.json` lists the edits, `before/` and `after/` hold the
 contents of files on either side. The order is: contents, record (state `intended`), edits, record (state
-`done`). Only `before/` has to outlive a crash: nothing is ever carried forward after one. The rename of a record is the commit point of what it says. A patch that is found `intended` was cut
-short: its edits are taken back where the user's folder still shows them, and left where it does not.
+`done`). Only `before/` has to outlive a crash, for nothing is carried forward after one. The rename of a record
+is the commit point of what it says. A patch that is found `intended` was cut short: its edits are taken back
+where the user's folder still shows them, and left where it does not.
 """
 
 from __future__ import annotations

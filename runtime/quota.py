@@ -2,55 +2,160 @@
 
 The kernel bounds a single file (RLIMIT_FSIZE); the sum is only looked at, so a fast writer overshoots by what it
 writes in one interval. A look is cheap: the filesystem's free space tells when a walk is worth its time.
+
+The tree is hostile and may change while it is walked, so the walk goes by descriptors alone (a link that is swapped
+in is not followed) and no path is too long for it. Of a deep tree only the nearest folders stay open; the way back up
+leads through `..`, which is trusted only where it is the folder that we came down from. Where it is not, something
+was moved away under us: that counts as too much, for otherwise moving would hide.
+
+Not seen by a walk: a file without a name that is still held open. Only the reserve of free space bounds those.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
-#: bytes of free space whose loss makes us walk the tree again
-STRIDE = 64 << 20
+#: bytes, and files, of free space whose loss makes us walk the tree again
+STRIDE, FILES_STRIDE = 64 << 20, 20_000
 #: free bytes under which an action may not push the host's disk
 RESERVE = 256 << 20
+#: files and folders that a session may have
+MOST_FILES = 1_000_000
+#: folders of a walk that are open at once
+OPEN = 64
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class DiskQuota:
-    def __init__(self, files: Path, limit: int) -> None:
+    def __init__(self, files: Path, limit: int, most_files: int = MOST_FILES) -> None:
+        """`limit` in bytes."""
         self._files = files
         self._limit = limit
-        self._looked_at = self._free()
+        self._most_files = most_files
+        self._most_free = (
+            self._free()
+        )  # since the last walk: what is freed and written again counts as written
 
     def exceeded(self) -> str | None:
-        """Why the running action must end, or None. Called a few times a second."""
-        free = self._free()
+        """Why the running action must end, or None. Called a few times a second, and between actions."""
+        free, files = self._free()
         if free < RESERVE:
             return f"the host's disk is nearly full ({free >> 20} MiB are left)"
-        if self._looked_at - free < STRIDE:
+        most, most_files = self._most_free = max(self._most_free[0], free), max(self._most_free[1], files)
+        if most - free < STRIDE and most_files - files < FILES_STRIDE:
             return None
-        self._looked_at = free
-        used = sum(_sizes(self._files))
-        return (
-            f"the session's files hold {used:,} bytes; the most is {self._limit:,}"
-            if used > self._limit
-            else None
-        )
+        why = self._walk()
+        if why is None:
+            self._most_free = free, files
+        return why
 
-    def _free(self) -> int:
-        status = os.statvfs(self._files)
-        return status.f_bavail * status.f_frsize
-
-
-def _sizes(folder: Path) -> Iterator[int]:
-    """Allocated bytes of every entry. The sandbox may change the tree meanwhile."""
-    waiting = [os.fspath(folder)]
-    while waiting:
+    def _walk(self) -> str | None:
+        used = count = 0
         try:
-            with os.scandir(waiting.pop()) as entries:
-                for entry in entries:
-                    yield entry.stat(follow_symlinks=False).st_blocks * 512
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(entry.path)
-        except OSError:
-            continue
+            for size in sizes(self._files):
+                used, count = used + size, count + 1
+                if used > self._limit:
+                    return f"the session's files hold more than {self._limit:,} bytes"
+                if count > self._most_files:
+                    return f"the session has more than {self._most_files:,} files"
+        except Moved:
+            return "folders were moved away while the session's files were measured"
+        return None
+
+    def _free(self) -> tuple[int, int]:
+        status = os.statvfs(self._files)
+        return status.f_bavail * status.f_frsize, status.f_favail
+
+
+class Moved(Exception):
+    """A folder is no longer in the one that it was found in."""
+
+
+class _Visit:
+    """A folder on the way: which one it is, its folders still to be seen, and its descriptor while it is open."""
+
+    __slots__ = ("descriptor", "identity", "waiting")
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor: int | None = descriptor
+        self.identity = _identity(descriptor)
+        self.waiting: list[str] = []
+
+    def close(self) -> None:
+        if self.descriptor is not None:
+            os.close(self.descriptor)
+            self.descriptor = None
+
+
+def sizes(root: Path) -> Iterator[int]:
+    """Allocated bytes of every entry below a folder, a file of many names once. Raises Moved. What vanishes, or may
+    not be read, is passed over."""
+    linked: set[tuple[int, int]] = set()
+    way = [_Visit(os.open(root, _FOLDER))]
+    try:
+        yield from _entries(way[-1], linked)
+        while way:
+            here = way[-1]
+            if here.waiting:
+                yield from _descend(way, here.waiting.pop(), linked)
+            else:
+                _ascend(way)
+    finally:
+        for visit in way:
+            visit.close()
+
+
+def _descend(way: list[_Visit], name: str, linked: set[tuple[int, int]]) -> Iterator[int]:
+    try:
+        inner = _Visit(os.open(name, _FOLDER, dir_fd=way[-1].descriptor))
+    except OSError:
+        return
+    way.append(inner)
+    if len(way) > OPEN:
+        way[-1 - OPEN].close()
+    yield from _entries(inner, linked)
+
+
+def _ascend(way: list[_Visit]) -> None:
+    left = way[-1]
+    if len(way) > 1 and way[-2].descriptor is None:
+        _reopen(way[-2], left)
+    left.close()
+    way.pop()
+
+
+def _reopen(above: _Visit, left: _Visit) -> None:
+    try:
+        above.descriptor = os.open("..", _FOLDER, dir_fd=left.descriptor)
+    except OSError as error:
+        raise Moved from error
+    if _identity(above.descriptor) != above.identity:
+        raise Moved
+
+
+def _entries(visit: _Visit, linked: set[tuple[int, int]]) -> Iterator[int]:
+    assert visit.descriptor is not None
+    with suppress(OSError), os.scandir(visit.descriptor) as entries:
+        for entry in entries:
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except OSError:
+                continue
+            if stat.S_ISDIR(status.st_mode):
+                visit.waiting.append(entry.name)
+            elif status.st_nlink > 1:
+                file = status.st_dev, status.st_ino
+                if file in linked:
+                    continue
+                linked.add(file)
+            yield status.st_blocks * 512
+
+
+def _identity(descriptor: int) -> tuple[int, int]:
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino

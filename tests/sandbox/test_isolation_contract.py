@@ -14,9 +14,11 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -437,8 +439,9 @@ def test_a_sandbox_that_would_run_as_root_is_refused(engine: DockerEngine | Bubb
 
 
 OWNER = """
-import json, sys
+import json, signal, sys
 from pathlib import Path
+signal.signal(signal.SIGINT, lambda *_: None)
 from mulligan.sandbox import engines
 from mulligan.sandbox.isolation import Isolation, Mount
 told = json.loads(sys.argv[1])
@@ -447,6 +450,19 @@ described = Isolation(session=told["session"], mounts=mounts, uid=told["uid"], g
 sandbox = engines.choose(told["engine"]).start(described)
 sys.stdin.read()
 """
+
+
+def own(described: Isolation, isolation: str, **more: Any) -> subprocess.Popen[bytes]:
+    """A process that owns this sandbox, until it is killed."""
+    told = {
+        "engine": isolation,
+        "session": described.session,
+        "uid": described.uid,
+        "gid": described.gid,
+        "mounts": [[str(mount.source), mount.target, mount.writable] for mount in described.mounts],
+    }
+    command = [sys.executable, "-c", OWNER, json.dumps(told)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, **more)
 
 
 def test_of_a_killed_owner_nothing_is_left_and_living_sessions_are_left_alone(
@@ -459,15 +475,8 @@ def test_of_a_killed_owner_nothing_is_left_and_living_sessions_are_left_alone(
     ours = start(script)
     assert ours.answer() == "up"
     described, listener = describe(tmp_path_factory.mktemp("s"), script)
-    told = {
-        "engine": isolation,
-        "session": described.session,
-        "uid": described.uid,
-        "gid": described.gid,
-        "mounts": [[str(mount.source), mount.target, mount.writable] for mount in described.mounts],
-    }
     with (
-        subprocess.Popen([sys.executable, "-c", OWNER, json.dumps(told)], stdin=subprocess.PIPE) as owner,
+        own(described, isolation) as owner,
         listener,
     ):
         connection, _ = listener.accept()
@@ -481,6 +490,57 @@ def test_of_a_killed_owner_nothing_is_left_and_living_sessions_are_left_alone(
     assert reaped == (1 if isolation == "docker" else 0)
     assert engine.reap() == 0
     assert ours.say(b"still there?") == b"still there?"
+
+
+def test_of_an_ordinary_users_killed_owner_nothing_is_left(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with (
+        tempfile.TemporaryDirectory() as reachable
+    ):  # pytest's own folders are root's alone where the tests are
+        root = Path(reachable) / "session"
+        root.mkdir()
+        described, listener = describe(root, 'held = answer("up"); signal.pause()')
+        user: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            subprocess.run(["chown", "-R", "65534:65534", reachable], check=True)
+            described = replace(described, uid=65534, gid=65534)
+            user = {"user": 65534, "group": 65534, "extra_groups": []}
+        with own(described, "bubblewrap", **user) as owner, listener:
+            connection, _ = listener.accept()
+            connection.settimeout(PATIENCE)
+            with connection, connection.makefile("rb") as stream:
+                assert stream.readline() == b'"up"\n'
+                owner.kill()
+                owner.wait()
+                assert stream.read() == b""
+
+
+def test_a_ctrl_c_in_its_owners_terminal_does_not_reach_it(
+    isolation: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    script = 'held = answer("up"); held.sendall(held.recv(100)); signal.pause()'
+    described, listener = describe(tmp_path_factory.mktemp("s"), script)
+    with own(described, isolation, start_new_session=True) as owner, listener:
+        connection, _ = listener.accept()
+        connection.settimeout(PATIENCE)
+        with connection, connection.makefile("rb") as stream:
+            assert stream.readline() == b'"up"\n'
+            os.killpg(owner.pid, signal.SIGINT)
+            connection.sendall(b"still there?")
+            assert stream.read(12) == b"still there?"
+            owner.kill()
+            owner.wait()
+            engines.choose(isolation).reap()
+            assert stream.read() == b""
+
+
+def test_a_bubblewrap_that_says_nothing_ends_the_start_in_time(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    bwrap = tmp_path / "bwrap"
+    bwrap.write_text('#!/bin/sh\ncase "$1" in --version|--help) echo 1; exit;; esac\nsleep 1000\n')
+    bwrap.chmod(0o755)
+    described, listener = describe(tmp_path / "s", "")
+    with listener, pytest.raises(NoIsolation, match="longer than 0.5 s"):
+        BubblewrapEngine(bwrap, patience=0.5).start(described)
 
 
 def test_under_the_filter_python_works_as_before(start: Start) -> None:
