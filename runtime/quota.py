@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -42,17 +42,22 @@ class DiskQuota:
         )  # since the last walk: what is freed and written again counts as written
 
     def exceeded(self) -> str | None:
-        """Why the running action must end, or None. Called a few times a second, and between actions."""
-        free, files = self._free()
+        """Why the running action must end, or None. Called a few times a second."""
+        free, _ = self._free()
         if free < RESERVE:
             return f"the host's disk is nearly full ({free >> 20} MiB are left)"
-        most, most_files = self._most_free = max(self._most_free[0], free), max(self._most_free[1], files)
+        return self.overfilled()
+
+    def overfilled(self) -> str | None:
+        """What of the session's own is too much, or None: said once, and again when it has grown. Called between
+        actions too, when a host whose disk others fill is no reason to end anything."""
+        free, files = self._free()
+        most, most_files = max(self._most_free[0], free), max(self._most_free[1], files)
         if most - free < STRIDE and most_files - files < FILES_STRIDE:
+            self._most_free = most, most_files
             return None
-        why = self._walk()
-        if why is None:
-            self._most_free = free, files
-        return why
+        self._most_free = free, files
+        return self._walk()
 
     def _walk(self) -> str | None:
         used = count = 0
@@ -92,7 +97,7 @@ class _Visit:
             self.descriptor = None
 
 
-def sizes(root: Path) -> Iterator[int]:
+def sizes(root: Path) -> Generator[int, None, None]:
     """Allocated bytes of every entry below a folder, a file of many names once. Raises Moved. What vanishes, or may
     not be read, is passed over."""
     linked: set[tuple[int, int]] = set()

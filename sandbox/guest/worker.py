@@ -22,7 +22,6 @@ import gc
 import json
 import logging
 import os
-import select
 import selectors
 import signal
 import socket
@@ -32,6 +31,9 @@ from typing import Any
 
 from . import channel, twin
 from .streams import Pipes, Stream
+
+#: seconds without a request after which the next one's page faults are taken beforehand
+WARM_AFTER = 0.002
 
 
 class Frames:
@@ -69,7 +71,7 @@ class Worker:
         self._inbox: list[channel.Message] = []
         self._arrived = asyncio.Event()
         self._between: Callable[[], None] | None = None
-        self._muted = False
+        self._muted = self._cold = False
         self.pipes = Pipes()
         self._nothing: list[bytes] = []
         self.kernel: Any = None
@@ -141,17 +143,21 @@ class Worker:
                 if os.getpid() != self._pid:
                     os._exit(0)  # user code forked, and its child came back to here
             self._arrived.clear()
+            if self._cold:
+                self._loop.call_later(WARM_AFTER, self._arrived.set)
             await self._arrived.wait()
+            if self._cold and not self._inbox:
+                await self.warm()
 
     async def _handle(self, message: channel.Message) -> None:
         if message.kind == channel.SHELL:
+            self._cold = False
             await self.dispatch(message.parts)
         elif message.kind == channel.CHECKPOINT:
             self._between = lambda: self._checkpoint(message.parts[0], message.fds[0])
             self._loop.stop()
             await asyncio.sleep(0)  # the loop stops here, and is run again after the fork
-            if not self._inbox and not select.select([self.sock], [], [], 0)[0]:
-                await self.warm()
+            self._cold = True
         elif message.kind == channel.PROBE:
             self.send(channel.PROBE, [twin.memory_probe(int(message.parts[0])).encode()])
 
@@ -165,7 +171,7 @@ class Worker:
         copy-on-write, and here they are paid while nobody waits. Callbacks of user code are left out."""
         events = self.kernel.shell.events
         callbacks, events.callbacks = events.callbacks, {name: [] for name in events.callbacks}
-        self._muted = True
+        self._muted, self._cold = True, False
         try:
             await self.dispatch(self._nothing)
         finally:

@@ -14,7 +14,7 @@ LINK = re.compile(r"\[`?(?P<name>[^\]`]+)`?\]\((?P<target>[^)\s#]+)(?:#[^)]*)?\)
 PAGES = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")})
 
 
-def tests_of(file: Path) -> set[str]:
+def named_in(file: Path) -> set[str]:
     """Its functions, and the names given to test cases that Hypothesis makes of state machines."""
     tree = ast.parse(file.read_text())
     functions = {
@@ -39,7 +39,7 @@ def test_every_test_that_the_specification_names_exists() -> None:
     named = [
         (name, target) for name, target in links(ROOT / "SPECIFICATION.md") if target.startswith("tests/")
     ]
-    missing = [f"{target}::{name}" for name, target in named if name not in tests_of(ROOT / target)]
+    missing = [f"{target}::{name}" for name, target in named if name not in named_in(ROOT / target)]
     assert missing == []
 
 

@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import docker
 import pytest
 
-import docker
 from mulligan.sandbox.docker import DockerEngine, DockerSandbox
 from mulligan.sandbox.errors import NoIsolation
 from mulligan.sandbox.isolation import GUEST, Isolation, Mount
