@@ -20,7 +20,7 @@ from mulligan.sandbox.messages import Event
 from mulligan.sandbox.snapshots import Change, Snapshot, SnapshotStore
 
 #: in trees of up to so many entries every entry is looked at: it costs no more than a few milliseconds, and finds
-#: what watches cannot see (docs/decisions/0005)
+#: what watches cannot see (sandbox/snapshots/detector.py)
 SMALL = 1000
 #: the newest twins that are kept in any case; of the older ones ever fewer
 NEWEST = 32
@@ -45,7 +45,7 @@ class Checkpoint:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restoration:
     """What going back did. `restored` are paths whose contents or metadata were put back; `memory` says how the
-    variables came back: "woken" (bit for bit), "replayed" (by running actions again), "fresh" or "kept".
+    variables came back: "woken" (bit for bit), "replayed" (by running actions again) or "fresh".
     `stands` lists, in words, everything that could not be taken back. `duration` in seconds."""
 
     step: int
@@ -200,36 +200,54 @@ class Checkpoints:
         self, target: Checkpoint, way: Sequence[Replay], on_event: Callable[[Event], None]
     ) -> tuple[str, list[str]]:
         """Wake the nearest earlier twin and run again what came after; then the files once more, to the letter."""
-        rest = list(way)
-        base = self._wake_earlier(rest)
-        again = [each for each in way if each.step > base] if base else list(way)
+        deadly: set[int] = set()
+        while True:
+            base = self._wake_earlier(way)
+            again = [each for each in way if each.step > base.step and each.step not in deadly]
+            otherwise, killer = self._run_again(again, on_event)
+            if killer is None:
+                break
+            deadly.add(killer)  # from the start, without it: what it left of the memory is gone
+        files = self._store.restore(target.snapshot, mapped=self._mapped, thorough=True)
+        self._rebuilt = base.rebuilt or bool(again or deadly)
+        self._know_again(target)
         stands = [_REPLAYED.format(len(again))] if again else []
+        stands += [
+            f"step {step} ended the kernel when it was run again, and was left out" for step in sorted(deadly)
+        ]
+        stands += [f"step {step} ended otherwise when it was run again" for step in otherwise]
+        stands += [f"{_path(each.path)}: {each.why}" for each in files.stands]
+        if again or deadly:
+            return "replayed", stands
+        return ("fresh" if target.step == 0 else "woken"), stands
+
+    def _run_again(
+        self, again: Sequence[Replay], on_event: Callable[[Event], None]
+    ) -> tuple[list[int], int | None]:
+        """Which steps ended otherwise than the first time; and the one that ended the kernel, if one did."""
+        otherwise: list[int] = []
         for each in again:
             done = self._kernel.execute(each.source, on_event, timeout=each.timeout)
             if done.ended in ("killed", "lost"):
-                stands.append(
-                    f"running step {each.step} again ended the kernel; its memory is as before that step"
-                )
-                self._kernel.restore(None)
-            elif done.ok != each.ok:
-                stands.append(f"step {each.step} ended otherwise when it was run again")
-        files = self._store.restore(target.snapshot)
-        stands += [f"{_path(each.path)}: {each.why}" for each in files.stands]
-        self._rebuilt = bool(again)
+                return otherwise, each.step
+            if done.ok != each.ok:
+                otherwise.append(each.step)
+        return otherwise, None
+
+    def _know_again(self, target: Checkpoint) -> None:
+        """A twin for the memory that was rebuilt, so that the next return is quick; that it was rebuilt is kept."""
         fork = self._fork(lambda: None)
-        rebuilt = (_REBUILT,) if again else ()
-        kept = tuple(line for line in target.stands if line != _REBUILT)
+        stands = tuple(line for line in target.stands if line != _REBUILT)
         self._known[target.step] = replace(
             target,
             twin=fork.name or None,
-            stands=kept + rebuilt,
+            stands=stands + ((_REBUILT,) if self._rebuilt else ()),
             children=fork.children,
             rebuilt=self._rebuilt,
         )
-        return ("replayed" if again else "fresh"), stands
 
-    def _wake_earlier(self, way: list[Replay]) -> int:
-        """Wake the twin of the newest step on the way that has one, its files first; 0 for a fresh kernel."""
+    def _wake_earlier(self, way: Sequence[Replay]) -> Checkpoint:
+        """Wake the twin of the newest step on the way that has one, its files first; or start a fresh kernel."""
         for step in [each.step for each in reversed(way)] + [0]:
             checkpoint = self._known.get(step)
             if checkpoint is None or checkpoint.twin is None:
@@ -241,10 +259,11 @@ class Checkpoints:
             except (TwinLost, WorkerLost):
                 self._bury([checkpoint.twin])
                 continue
-            return step
+            return checkpoint
+        self._kernel.halt()
         self._store.restore(self._known[0].snapshot)
         self._kernel.restore(None)
-        return 0
+        return self._known[0]
 
     def thin(self, keep: int) -> list[int]:
         """Discard twins that are too many: the newest `NEWEST` stay, of older ones those whose distance from the

@@ -125,7 +125,9 @@ class Collector:
     def _fits(self, data: Mapping[str, Any]) -> bool:
         """Whether there is room for one more bundle; what was replaced has been counted too."""
         try:
-            size = sum(len(text) if isinstance(text, str) else len(json.dumps(text)) for text in data.values())
+            size = sum(
+                len(text) if isinstance(text, str) else len(json.dumps(text)) for text in data.values()
+            )
         except RecursionError:  # nested as deep as can just be read
             size = DISPLAY_SIZE + 1
         if self._size + size > DISPLAY_SIZE:

@@ -5,6 +5,7 @@
     ├── NothingToUndo     (LookupError)   the cursor is at the root, or too near to it
     ├── NothingToRedo     (LookupError)   nothing was undone, or a new step was taken since
     ├── SessionClosed     (RuntimeError)  you closed it
+    ├── SessionBusy       (RuntimeError)  called from within its own callback, where it would wait for itself
     ├── SessionBroken     (RuntimeError)  it broke: the sandbox is gone and cannot be started again
     ├── WorkspaceInvalid  (ValueError)    that folder cannot be a workspace
     ├── CommitFailed      (OSError)       writing to the user's folder failed; it was taken back
@@ -31,6 +32,10 @@ class NothingToRedo(MulliganError, LookupError):
 
 
 class SessionClosed(MulliganError, RuntimeError):
+    pass
+
+
+class SessionBusy(MulliganError, RuntimeError):
     pass
 
 

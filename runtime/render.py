@@ -101,8 +101,8 @@ class Page:
                 self._line(
                     Text(f"  an undo to here finds memory {reach.memory}, files {reach.files}", "yellow")
                 )
-            for line in reach.stands:
-                self._text(f"  an undo to here: {line}", "yellow")
+            for stands in reach.stands:
+                self._text(f"  an undo to here: {stands}", "yellow")
 
     def restored(self, restoration: Restoration) -> None:
         where = f"step {restoration.step}" if restoration.step else "the beginning"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
@@ -26,7 +27,7 @@ from mulligan.runtime import commit as committing
 from mulligan.runtime.changes import FileChange, present
 from mulligan.runtime.checkpoint import Checkpoints, Restoration
 from mulligan.runtime.commit import Commit
-from mulligan.runtime.errors import NothingToUndo, SessionClosed
+from mulligan.runtime.errors import NothingToUndo, SessionBusy, SessionClosed
 from mulligan.runtime.grants import grant_limits
 from mulligan.runtime.ledger import Ledger
 from mulligan.runtime.quota import DiskQuota
@@ -246,6 +247,8 @@ class Session:
     def _do(self, job: Callable[[], T]) -> Future[T]:
         if self._closed:
             raise SessionClosed(f"session {self.id} is closed", hint="open a new one with mulligan.open()")
+        if threading.current_thread().name.startswith(f"mulligan-{self.id}"):
+            raise SessionBusy("called from within on_event", hint="call it after run has returned")
         return self._thread.submit(job)
 
     def __enter__(self) -> Session:

@@ -7,7 +7,7 @@ had, opening fails and says what to install.
 
 How the two sides meet
     The sandbox has no network and nothing in it listens. One host folder is mounted read-only at
-    `/run/mulligan`; the host binds every unix socket in it and hands the listening ends to the supervisor
+    `/run/mulligan`; the host binds every unix socket and hands the listening ends to the supervisor
     through `door.sock` (see `door.py`). So the sandbox can write nowhere but in the session's own files, and
     hostile code cannot unlink or replace a socket.
 
