@@ -17,6 +17,7 @@ from mulligan.sandbox.errors import SnapshotError
 from mulligan.sandbox.isolation import WRITABLE
 from mulligan.sandbox.kernel import Fork, Kernel, TwinLost, WorkerLost
 from mulligan.sandbox.messages import Event
+from mulligan.sandbox.printable import one_line
 from mulligan.sandbox.snapshots import Change, Snapshot, SnapshotStore
 
 #: in trees of up to so many entries every entry is looked at: it costs no more than a few milliseconds, and finds
@@ -320,4 +321,4 @@ def _inside(path: bytes) -> bytes:
 
 
 def _path(path: bytes) -> str:
-    return path.decode("utf-8", "backslashreplace")
+    return one_line(path.decode("utf-8", "backslashreplace"))

@@ -19,9 +19,9 @@ from mulligan.runtime.notebook import Cell
 from mulligan.runtime.outcome import Lost, Outcome, Refused, Reverted, TimedOut, shorten
 from mulligan.runtime.session import Session
 from mulligan.runtime.step import Step
-from mulligan.runtime.timeline import one_line
+from mulligan.runtime.timeline import headline
 from mulligan.sandbox.messages import Clear, Display, Error, Event, Result, Stream
-from mulligan.sandbox.printable import printable
+from mulligan.sandbox.printable import one_line, printable
 
 #: characters of an unfinished line that are held back
 HELD = 1 << 16
@@ -70,7 +70,7 @@ class Page:
 
     def begins(self, number: int, count: int, cell: Cell) -> None:
         head = f"{number}/{count} " if count > 1 else ""
-        self._line(Text.assemble(), Text(f"{head}{one_line(cell.source, 70)}", "cyan"))
+        self._line(Text.assemble(), Text(f"{head}{headline(cell.source, 70)}", "cyan"))
 
     def event(self, event: Event) -> None:
         match event:
@@ -151,7 +151,7 @@ def tally(changes: Sequence[FileChange]) -> Text:
     text = Text()
     for action, count in sorted(counts.items(), key=lambda item: list(_MARKS).index(item[0])):
         text.append(f"  {_MARKS[action]}{count}", _STYLES[action])
-    names = [printable(change.path) for change in changes[:NAMES]]
+    names = [one_line(change.path) for change in changes[:NAMES]]
     if len(changes) > NAMES:
         names.append("…")
     return text.append(f"  {', '.join(names)}" if names else "", "dim")
@@ -181,4 +181,4 @@ def _words(data: object) -> str:
 
 
 def _path(path: bytes) -> str:
-    return printable(path.decode("utf-8", "backslashreplace"))
+    return one_line(path.decode("utf-8", "backslashreplace"))

@@ -13,7 +13,7 @@ import secrets
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -48,6 +48,8 @@ T = TypeVar("T")
 
 #: seconds that a checkpoint under way may take to end by itself when its session is closed
 CHECKPOINTING = 1.0
+#: seconds between two looks at what the files hold while no action runs
+LOOKING = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,7 @@ class Session:
         self._ledger: Ledger
         self._commits: list[Commit] = []
         self._closed = False
+        self._ended = threading.Event()
 
     # -- running -----------------------------------------------------------------------------------------------
 
@@ -231,6 +234,7 @@ class Session:
         if self._closed:
             return
         self._closed = self._story.closing = True
+        self._ended.set()
         ended = self._thread.submit(self._resources.close)
         if self._thread_is_busy(ended):
             self._confined.sandbox.stop()  # whatever runs in it; the thread then comes to closing
@@ -243,6 +247,14 @@ class Session:
         """Whether closing has to wait for an action that runs on."""
         wait([ended], timeout=CHECKPOINTING)
         return not (ended.done() or ended.running())
+
+    def _look_between_actions(self) -> None:
+        """On a thread of its own: have the story look, whenever it has nothing else to do."""
+        looked: Future[None] | None = None
+        while not self._ended.wait(LOOKING):
+            if looked is None or looked.done():
+                with suppress(RuntimeError):  # closed meanwhile
+                    looked = self._thread.submit(self._story.look)
 
     def _do(self, job: Callable[[], T]) -> Future[T]:
         if self._closed:
@@ -441,6 +453,7 @@ def open_session(
             session._thread.shutdown()
             raise
         session._resources = resources.pop_all()
+    threading.Thread(target=session._look_between_actions, name=f"mulligan-look-{id}", daemon=True).start()
     return session
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,6 +90,16 @@ class Story:
                     future.set_exception(error)
             if not isinstance(error, Exception):
                 raise
+
+    def look(self) -> None:
+        """Between actions: where the files have come to hold too much, end all that runs and go back to the cursor."""
+        why = None if self.closing else self._quota.overfilled()
+        if why is None:
+            return
+        self._record("overfilled", None, {"why": why})
+        self.confined.close()
+        with suppress(SessionBroken, SessionClosed, SandboxError):  # the next call tries again, and says so
+            self._check_whole()
 
     def _propose(self, action: Action) -> int:
         step = max(self.timeline.nodes) + 1

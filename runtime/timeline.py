@@ -215,7 +215,7 @@ class _Fold:
         return None if at is None else tuple(reversed(line))
 
 
-def one_line(text: str, width: int = _WIDTH) -> str:
+def headline(text: str, width: int = _WIDTH) -> str:
     """The first line that says something, at most `width` characters, with everything unprintable escaped, so
     that no terminal acts on it. A cut is marked by an ellipsis."""
     lines = [line for line in text[: 64 * width].split("\n") if line.strip()]
@@ -244,5 +244,5 @@ def _lines(timeline: Timeline) -> Iterator[str]:
 
 def _line(node: Node, lead: str, *, here: bool) -> str:
     took = f"{node.duration * 1000:.0f} ms" if node.duration < 1 else f"{node.duration:.1f} s"
-    facts = [one_line(node.kind, 12), *([took] if node.duration else []), one_line(node.source)]
+    facts = [headline(node.kind, 12), *([took] if node.duration else []), headline(node.source)]
     return f"{'→' if here else ' '} {lead}{node.id:<3} " + "  ".join(facts)

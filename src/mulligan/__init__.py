@@ -1,8 +1,8 @@
 """Mulligan runs the Python that an agent writes, and can take back what it did.
 
-    with mulligan.open(workspace="data/") as session:
-        step = session.run("df = load()")
-        session.undo()
+with mulligan.open(workspace="data/") as session:
+    step = session.run("df = load()")
+    session.undo()
 """
 
 from mulligan.policies.policy import Policy

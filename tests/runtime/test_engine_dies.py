@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -47,7 +46,9 @@ while True:
 def relay(where: Path, engine: str) -> Iterator[subprocess.Popen[bytes]]:
     """Until the block ends or the process is killed, `where` leads to the engine."""
     where.unlink(missing_ok=True)
-    with subprocess.Popen([sys.executable, "-c", RELAY, str(where), engine], stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", RELAY, str(where), engine], stdout=subprocess.PIPE
+    ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
         try:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mulligan.runtime.errors import LedgerDamaged, NothingToRedo, NothingToUndo, StepUnknown
 from mulligan.runtime.ledger import Entry, Ledger
-from mulligan.runtime.timeline import Timeline, one_line
+from mulligan.runtime.timeline import Timeline, headline
 
 
 class Story:
@@ -229,15 +229,15 @@ def test_a_thousand_steps_are_drawn_without_being_indented() -> None:
 
 @given(st.text(alphabet=st.characters(), max_size=300))
 def test_no_source_brings_a_control_character_to_the_terminal(source: str) -> None:
-    shown = one_line(source)
+    shown = headline(source)
     assert shown.isprintable()
     assert len(shown) <= 62
 
 
 def test_escape_codes_and_direction_marks_are_shown_dead() -> None:
-    assert one_line("print('\x1b[2J\u202e')") == "print('\\x1b[2J\\u202e')"
-    assert one_line("\ud800") == "\\ud800"
-    assert one_line("") == ""
+    assert headline("print('\x1b[2J\u202e')") == "print('\\x1b[2J\\u202e')"
+    assert headline("\ud800") == "\\ud800"
+    assert headline("") == ""
 
 
 @pytest.mark.parametrize(
