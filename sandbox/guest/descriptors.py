@@ -39,12 +39,17 @@ class OpenFile(NamedTuple):
     locks: tuple[Lock, ...]
     twin_of: int
 
-    def now(self) -> OpenFile | None:
-        """The same, of the file that the descriptor leads to now."""
+    def is_there(self) -> bool:
+        """False where it was closed between the look and the fork; its number may be another's by now."""
         try:
             what = os.fstat(self.fd)
         except OSError:
-            return None
+            return False
+        return (what.st_dev, what.st_ino) == (self.device, self.inode)
+
+    def now(self) -> OpenFile:
+        """The same, of the file that the descriptor leads to now."""
+        what = os.fstat(self.fd)
         return self._replace(device=what.st_dev, inode=what.st_ino)
 
     @property
@@ -89,17 +94,12 @@ def _twin_of(file: OpenFile, earlier: list[OpenFile]) -> int:
 
 
 def reopen(files: list[OpenFile]) -> list[str]:
-    """Give each descriptor a description of its own, as it was; what could not be had again, in words."""
+    """Give each descriptor, all of which are there, a description of its own, as it was; what could not be had
+    again, in words."""
     return [why for file in files if (why := _reopen(file))]
 
 
 def _reopen(file: OpenFile) -> str:
-    try:
-        what = os.fstat(file.fd)
-    except OSError:
-        return ""  # a thread closed it between the look and the fork
-    if (what.st_dev, what.st_ino) != (file.device, file.inode):
-        return ""
     if file.twin_of >= 0:
         os.dup2(file.twin_of, file.fd, inheritable=file.inheritable)
         return ""

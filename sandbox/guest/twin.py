@@ -48,8 +48,9 @@ class Asleep:
 
     def restore(self) -> list[str]:
         """Have it back; what could not be, in words."""
+        self.files = [file for file in self.files if file.is_there()]
         lost = descriptors.reopen(self.files) + descriptors.stale_maps()
-        self.files = [file for each in self.files if (file := each.now()) is not None]  # for the heir
+        self.files = [file.now() for file in self.files]  # for the heir
         for which, (delay, interval) in self.timers:
             signal.setitimer(which, delay, interval)
         try:
