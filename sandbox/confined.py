@@ -113,7 +113,7 @@ def _orders(report: Report, isolation: Isolation, key: bytes) -> dict[str, Any]:
     bounds = {"fsize": limits.file_size, "nofile": limits.open_files, "core": 0}
     supervised = report.bounds["memory"].enforcement is not Enforcement.KERNEL
     if supervised:
-        bounds |= {"data": limits.memory, "nproc": limits.pids}
+        bounds |= {"data": limits.memory, "nproc": limits.all_pids}
     return {"key": key.decode(), "limits": bounds, "supervised_memory": limits.memory if supervised else 0}
 
 

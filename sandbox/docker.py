@@ -221,7 +221,7 @@ def _create(
         mem_limit=limits.memory,
         memswap_limit=limits.memory,
         nano_cpus=int(limits.cpus * 1e9),
-        pids_limit=limits.pids,
+        pids_limit=limits.all_pids,
         oom_score_adj=500,
         ulimits=[
             Ulimit(name="fsize", soft=limits.file_size, hard=limits.file_size),

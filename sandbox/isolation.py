@@ -27,6 +27,9 @@ from typing import Protocol
 GIB = 1 << 30
 MIB = 1 << 20
 
+#: processes and threads of our own in a sandbox: the supervisor's three, and the twins that are kept
+OWN_PIDS = 56
+
 WORKSPACE = "/workspace"
 HOME = "/home/user"
 RUN = "/run/mulligan"
@@ -44,7 +47,10 @@ WRITABLE: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one session may use. Bytes, counts and cores; which bound the kernel enforces is in the `Report`."""
+    """What one session may use. Bytes, counts and cores; which bound the kernel enforces is in the `Report`.
+
+    `pids` is what user code may have; the supervisor and the twins come on top (`all_pids`).
+    """
 
     memory: int = 4 * GIB
     cpus: float = 2.0
@@ -52,6 +58,10 @@ class Limits:
     open_files: int = 4096
     file_size: int = 8 * GIB
     disk: int = 16 * GIB
+
+    @property
+    def all_pids(self) -> int:
+        return self.pids + OWN_PIDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,7 @@ def _limits(isolation: Isolation) -> dict[int, int]:
     limits = isolation.limits
     wanted = {
         resource.RLIMIT_DATA: limits.memory,
-        resource.RLIMIT_NPROC: limits.pids,
+        resource.RLIMIT_NPROC: limits.all_pids,
         resource.RLIMIT_NOFILE: limits.open_files,
         resource.RLIMIT_FSIZE: limits.file_size,
         resource.RLIMIT_CORE: 0,

@@ -358,7 +358,10 @@ class Supervisor:
     def on_usage(self, request: Request) -> None:
         self.reap()
         pids = [pid for pid, _ in processes.everyone(self.twins.pids())]
-        twins = {name: processes.resident(pid) for name, pid in self.twins.living()}
+        twins = {
+            name: twin.private if self.config.memory else processes.resident(twin.pid)
+            for name, twin in self.twins.living()
+        }
         usage = {"resident": sum(map(processes.resident, pids)), "processes": len(pids), "twins": twins}
         self.sockets.reply(request, {**usage, "dead": self.twins.dead()})
 

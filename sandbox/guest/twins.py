@@ -102,8 +102,8 @@ class Twins:
         self._graves = {(pid, start) for pid, start in self._graves if processes.started(pid) == start}
         return {twin.pid for twin in self._twins.values() if twin.alive()} | {pid for pid, _ in self._graves}
 
-    def living(self) -> Iterator[tuple[str, int]]:
-        return ((name, twin.pid) for name, twin in self._twins.items() if twin.alive())
+    def living(self) -> Iterator[tuple[str, Twin]]:
+        return ((name, twin) for name, twin in self._twins.items() if twin.alive())
 
     def dead(self) -> list[str]:
         """Names of twins that were killed, or discarded to save memory; they are forgotten with this call."""

@@ -51,6 +51,7 @@ while not os.path.exists("beat.txt"):
 
 def test_a_fork_bomb_is_ended(attacker: Attacker) -> None:
     marked = attacker.mark()
+    before = int(attacker.said("print(len(everyone()))"))
     attacker.run(
         """
 def bomb():
@@ -62,14 +63,15 @@ def bomb():
 if os.fork() == 0:
     bomb()
 deadline = time.monotonic() + 5
-while len(everyone()) < 50 and time.monotonic() < deadline:
+crowd = len(everyone()) + 30
+while len(everyone()) < crowd and time.monotonic() < deadline:
     time.sleep(0.05)
 """,
         timeout=10,
     )
     back = attacker.session.goto(marked)  # in bubblewrap the bound on memory may have ended it before
     attacker.check_return(back)
-    assert int(attacker.said("print(len(everyone()))")) < 20
+    assert int(attacker.said("print(len(everyone()))")) <= before + 5  # a twin or two more
 
 
 def test_stopped_children_and_vanished_parents_are_ended(attacker: Attacker) -> None:
