@@ -175,7 +175,7 @@ class Checkpoints:
         started = time.monotonic()
         target = self._known[step]
         halted = self._kernel.halt(target.twin)
-        files = self._store.restore(target.snapshot, mapped=self._mapped, thorough=True)
+        files = self._store.restore(target.snapshot, mapped=self._mapped)
         stands = [f"process {name} could not be ended" for name in halted.left]
         stands += [_fate(child, halted.kept) for child in target.children]
         stands += [f"{_path(each.path)}: {each.why}" for each in files.stands]

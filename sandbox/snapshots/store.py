@@ -58,6 +58,9 @@ class SnapshotStore:
         self._resources = resources
         self._detector = detector
         self._manifest = Manifest()
+        #: Whether a change may be hidden from the watches since the tree was last looked through whole. They miss
+        #: what is written through a second name that came and went; without a folder that changed there was none.
+        self._unsure = False
         self._mapped: frozenset[bytes] = frozenset()
 
     @classmethod
@@ -162,14 +165,17 @@ class SnapshotStore:
 
     def restore(self, id: int, *, mapped: Iterable[bytes] = (), thorough: bool = False) -> FilesRestored:
         """Make the tree equal to a snapshot, after a snapshot of what is there now, which takes `mapped` and
-        `thorough`.
+        `thorough`, and is thorough anyway where a change could be hidden.
 
         Only paths that differ are touched, and nothing is written when none does. What could not be restored
         is listed in `stands`, and is in the next snapshot as a change; so is what was too deep to be captured.
         Raises SnapshotError before anything was touched, or when the arrival cannot be recorded; then it may
         be repeated, and is when the store is next opened.
         """
-        now = self._record(frozenset(mapped), thorough=thorough, intent=self._index.require(id)).id
+        intent = self._index.require(id)
+        now = self._record(frozenset(mapped), thorough=thorough, intent=intent).id
+        if self._unsure:
+            now = self._record(frozenset(mapped), thorough=True, intent=intent).id
         deep = tuple(Unrestored(path, _TOO_DEEP) for path in self._index.beyond(id))
         if now == id:
             return FilesRestored(id, (), deep)
@@ -218,12 +224,24 @@ class SnapshotStore:
         id = self._index.next_id()
         with self._restarting(), _explained("take a snapshot"), Folders(self._root) as folders:
             self._blobs.begin(id)
+            self._unsure = changed is not None and (self._unsure or self._names_changed(folders, changed))
             scan = Scan(folders, self._manifest, self._blobs, self._detector, time.time_ns())
             changes = scan.run(changed, mapped)
             if changes or self.head is None:
                 return Snapshot(id, self.head, changes, self._beyond())
             self._blobs.abandon()
             return self._head_again()
+
+    def _names_changed(self, folders: Folders, changed: set[bytes]) -> bool:
+        """Whether names have come or gone in one of these folders. That moves its ctime, which nobody can set."""
+        for folder in changed:
+            known = self._manifest.get(folder)
+            try:
+                if known is None or os.fstat(folders.at(folder)).st_ctime_ns != known.ctime_ns:
+                    return True
+            except OSError:
+                return True
+        return False
 
     @contextmanager
     def _restarting(self) -> Iterator[None]:

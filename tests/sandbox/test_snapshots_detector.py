@@ -149,6 +149,19 @@ def test_a_name_that_came_and_went_hides_a_write_from_all_but_a_thorough_snapsho
     assert b"folder/file" in paths(store.snapshot(thorough=True).changes)
 
 
+def test_a_write_that_was_hidden_at_its_snapshot_is_taken_back_all_the_same(
+    root: Path, store: SnapshotStore
+) -> None:
+    was = (root / "folder" / "file").read_text()
+    before = store.snapshot().id
+    (root / "other" / "name").hardlink_to(root / "folder" / "file")
+    (root / "other" / "name").write_text("behind its back")
+    (root / "other" / "name").unlink()
+    store.snapshot()
+    store.restore(before)
+    assert (root / "folder" / "file").read_text() == was
+
+
 def test_a_mapped_file_is_read_by_content_now_and_at_the_next_snapshot(
     root: Path, store: SnapshotStore
 ) -> None:
