@@ -54,7 +54,7 @@ def test_many_steps_leak_nothing_and_the_first_can_be_returned_to(
         assert now.processes == 1
         assert len(now.twins) <= NEWEST + count.bit_length() + 2
         assert now.dead == ()
-        assert sum(now.twins.values()) < 1 << 30
+        assert max(now.twins.values()) < 64 << 20  # of which most is shared, and counted in each
         assert session.run("print(x, len(marks))").outcome.stdout == f"{count} {count - 19}\n"
 
         back = session.undo(to=first.id)
