@@ -21,12 +21,6 @@ from mulligan.sandbox.errors import ImageMissing, ImageUnusable
 from mulligan.sandbox.messages import Event
 
 
-@pytest.fixture(scope="module")
-def opened(isolation: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
-    with mulligan.open(isolation=isolation, state=tmp_path_factory.mktemp("state")) as session:
-        yield session
-
-
 @pytest.fixture
 def session(opened: Session) -> Session:
     opened.reset()

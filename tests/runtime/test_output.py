@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-import mulligan
 from mulligan import Session
 from mulligan.sandbox.messages import Display, Event, Stream
-
-
-@pytest.fixture(scope="module")
-def opened(isolation: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
-    with mulligan.open(isolation=isolation, state=tmp_path_factory.mktemp("state")) as session:
-        yield session
-
-
-@pytest.fixture
-def session(opened: Session) -> Session:
-    opened.reset()
-    return opened
 
 
 def in_order(events: list[Event]) -> list[tuple[str, str]]:

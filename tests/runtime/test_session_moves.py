@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,18 +14,6 @@ import mulligan
 from mulligan import Session, Step
 from mulligan.runtime.errors import NothingToRedo, NothingToUndo, StepUnknown
 from mulligan.sandbox.messages import Event, Stream
-
-
-@pytest.fixture(scope="module")
-def opened(isolation: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
-    with mulligan.open(isolation=isolation, state=tmp_path_factory.mktemp("state")) as session:
-        yield session
-
-
-@pytest.fixture
-def session(opened: Session) -> Session:
-    opened.reset()
-    return opened
 
 
 def run(session: Session, source: str) -> Step:

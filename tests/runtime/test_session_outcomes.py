@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,12 +11,6 @@ import mulligan
 from mulligan import Policy, Session, Step, TimedOut
 from mulligan.policies.policy import Resources
 from mulligan.sandbox.messages import Event, Stream
-
-
-@pytest.fixture(scope="module")
-def opened(isolation: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
-    with mulligan.open(isolation=isolation, state=tmp_path_factory.mktemp("state")) as session:
-        yield session
 
 
 @pytest.fixture

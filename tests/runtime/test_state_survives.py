@@ -7,25 +7,11 @@ what it looks at, so the second one shows that a checkpoint can be returned to m
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
-import mulligan
 from mulligan import Session, Step
-
-
-@pytest.fixture(scope="module")
-def opened(isolation: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
-    with mulligan.open(isolation=isolation, state=tmp_path_factory.mktemp("state")) as session:
-        yield session
-
-
-@pytest.fixture
-def session(opened: Session) -> Session:
-    opened.reset()
-    return opened
 
 
 def run(session: Session, source: str) -> Step:
