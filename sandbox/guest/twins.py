@@ -20,7 +20,7 @@ from .processes import Identity
 from .signing import Request
 
 #: seconds that a twin has to speak; it does in milliseconds, or never
-PATIENCE = 5.0
+PATIENCE = 10.0
 
 
 class Twin:
