@@ -93,12 +93,12 @@ class Twins:
 
     def get(self, name: str) -> Twin | None:
         if name in self._heirs:
-            self.hear(wait=True)
+            self._hear_heirs(wait=True)
         return self._twins.get(name)
 
     def pids(self) -> set[int]:
         """Every process that must be spared when the others are killed."""
-        self.hear(wait=bool(self._heirs))
+        self._hear_heirs(wait=True)
         self._graves = {(pid, start) for pid, start in self._graves if processes.started(pid) == start}
         return {twin.pid for twin in self._twins.values() if twin.alive()} | {pid for pid, _ in self._graves}
 
@@ -130,8 +130,9 @@ class Twins:
         silent = [each.sock for each in self._pending.values() if not each.pid and not each.hung_up]
         return silent + [sock for sock, _, _ in self._heirs.values()]
 
-    def hear(self, *, wait: bool = False) -> bool:
-        """Take in first words. Whether any came. `wait` is bounded: an heir speaks in milliseconds or never."""
+    def hear(self) -> bool:
+        """Take in first words. Whether any came of a checkpoint, which may be complete with it."""
+        self._hear_heirs()
         came = False
         for pending in list(self._pending.values()):
             pid = _first_word(pending.reader) if not pending.pid else pending.pid
@@ -139,16 +140,18 @@ class Twins:
                 pending.hung_up = came = True
             elif pid != pending.pid:
                 pending.pid, came = pid, True
+        return came
+
+    def _hear_heirs(self, *, wait: bool = False) -> None:
+        """`wait` is bounded: an heir speaks in milliseconds or never."""
         for name, (sock, reader, before) in list(self._heirs.items()):
             pid = _first_word(reader, sock if wait else None)
             if pid:
                 del self._heirs[name]
                 self._add(name, pid, sock, before.bystanders, before.private)
-                came = True
             elif wait or pid is None:
                 del self._heirs[name]
                 sock.close()
-        return came
 
     def wait(self) -> float | None:
         """Seconds until a checkpoint that was asked for is given up; None when none is under way."""
