@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 
 from mulligan.runtime.changes import FileChange, present
 from mulligan.sandbox.confined import ROOT, Confined
-from mulligan.sandbox.errors import SnapshotError
+from mulligan.sandbox.errors import SandboxLost, SnapshotError
 from mulligan.sandbox.isolation import WRITABLE
 from mulligan.sandbox.kernel import Fork, Kernel, TwinLost, WorkerLost
 from mulligan.sandbox.messages import Event
 from mulligan.sandbox.printable import one_line
 from mulligan.sandbox.snapshots import Change, Snapshot, SnapshotStore
+from mulligan.sandbox.snapshots.entry import compose
 
 #: in trees of up to so many entries every entry is looked at: it costs no more than a few milliseconds, and finds
 #: what watches cannot see (sandbox/snapshots/detector.py)
@@ -41,6 +42,17 @@ class Checkpoint:
     rebuilt: bool = False
     changes: tuple[Change, ...] = ()
     duration: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """The half of a checkpoint that must be there before other code runs: files. `quiet`: nothing else can have
+    changed them since; `started` in seconds, on the monotonic clock."""
+
+    twin: str
+    shot: Snapshot
+    quiet: bool
+    started: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +90,6 @@ class Checkpoints:
         self._confined = confined
         self._known: dict[int, Checkpoint] = {}
         self._names = 0
-        self._next = ""
         #: files that may change through memory, which no watch and no time tells
         self._mapped: list[bytes] = []
         #: whether the kernel's present memory goes back to a replay
@@ -105,27 +116,31 @@ class Checkpoints:
         self._known[0] = Checkpoint(step=0, snapshot=self._store.snapshot().id, twin=ROOT)
         return self._known[0]
 
-    def take(self, step: int) -> Checkpoint:
-        """Capture the present as the state after `step`: the files while the worker forks.
-
-        Raises SnapshotError when the files cannot be captured (a full disk); a twin that cannot be made is no
-        error: the checkpoint then has none, and says so.
-        """
+    def capture(self, twin: str) -> Capture:
+        """The files as they are now, while the worker forks `twin`; when that is `quiet`, other code may run before
+        `complete`. Raises SnapshotError when the files cannot be captured (a full disk)."""
         started = time.monotonic()
-        taken: list[Snapshot | SnapshotError] = []
+        self._kernel.begin(twin)
+        try:
+            shot = self._snapshot()
+        except SnapshotError:
+            if fork := self._fork(twin).name:
+                self._kernel.discard([fork])
+            raise
+        return Capture(twin, shot, self._is_quiet(twin), started)
 
-        def snapshot() -> None:
-            try:
-                taken.append(self._store.snapshot(mapped=self._mapped, thorough=self._store.size <= SMALL))
-            except SnapshotError as error:
-                taken.append(error)
-
-        fork = self._fork(snapshot)
-        shot = taken[0] if taken else self._store.snapshot()
-        if isinstance(shot, SnapshotError):
-            if fork.name:
-                self._kernel.discard([fork.name])
-            raise shot
+    def complete(self, step: int, capture: Capture) -> Checkpoint:
+        """The state after `step`, when its twin is there. A twin that cannot be made is no error: the checkpoint
+        then has none, and says so. Raises SnapshotError, as `capture` does."""
+        shot, fork = capture.shot, self._fork(capture.twin)
+        changes = shot.changes
+        if not capture.quiet:
+            try:  # now that nothing moves
+                shot = self._snapshot()
+            finally:
+                if fork.frozen:
+                    self._kernel.thaw()
+            changes = tuple(compose(changes, shot.changes).values())
         checkpoint = Checkpoint(
             step=step,
             snapshot=shot.id,
@@ -133,25 +148,32 @@ class Checkpoints:
             stands=fork.stands + _too_deep(shot) + ((_REBUILT,) if self._rebuilt else ()),
             children=fork.children,
             rebuilt=self._rebuilt,
-            changes=shot.changes,
-            duration=time.monotonic() - started,
+            changes=changes,
+            duration=time.monotonic() - capture.started,
         )
         self._known[step] = checkpoint
         return checkpoint
 
-    def announce(self) -> str:
-        """The name of the twin that is to be made next, for the kernel to begin with it in good time."""
-        self._names += 1
-        self._next = f"t{self._names}"
-        return self._next
+    def _snapshot(self) -> Snapshot:
+        return self._store.snapshot(mapped=self._mapped, thorough=self._store.size <= SMALL)
 
-    def _fork(self, meanwhile: Callable[[], None]) -> Fork:
-        """A new twin; with an empty name where there could be none."""
-        name, self._next = self._next or self.announce(), ""
+    def _is_quiet(self, twin: str) -> bool:
         try:
-            fork = self._kernel.checkpoint(name, meanwhile)
-        except WorkerLost as error:
-            return Fork("", (f"memory was not captured: {error.message}",), (), (), (), 0.0)
+            return self._kernel.quiet(twin)
+        except (WorkerLost, SandboxLost):
+            return True  # nothing runs any more; `complete` says what became of the twin
+
+    def name_twin(self) -> str:
+        """A name for the next twin, for the kernel to begin with it in good time."""
+        self._names += 1
+        return f"t{self._names}"
+
+    def _fork(self, twin: str) -> Fork:
+        """The twin that was begun; with an empty name where there could be none."""
+        try:
+            fork = self._kernel.forked(twin)
+        except (WorkerLost, SandboxLost) as error:
+            return Fork("", (f"memory was not captured: {error.message}",), (), (), (), False, 0.0)
         self._bury(fork.dead)
         self._mapped = [inside for path in fork.mapped if (inside := _inside(path))]
         return fork
@@ -237,7 +259,11 @@ class Checkpoints:
 
     def _know_again(self, target: Checkpoint) -> None:
         """A twin for the memory that was rebuilt, so that the next return is quick; that it was rebuilt is kept."""
-        fork = self._fork(lambda: None)
+        twin = self.name_twin()
+        self._kernel.begin(twin)
+        fork = self._fork(twin)
+        if fork.frozen:
+            self._kernel.thaw()
         stands = tuple(line for line in target.stands if line != _REBUILT)
         self._known[target.step] = replace(
             target,

@@ -132,12 +132,19 @@ class Session:
         if timeout is not None and not timeout > 0:
             raise ValueError(f"a timeout is a number of seconds above 0, not {timeout!r}")
         ticket = Ticket()
-        ticket.job = self._do(partial(self._story.play, action, timeout, on_event, ticket))
+        self._story.line.append(ticket)
+        try:
+            ticket.job = self._do(partial(self._story.play, action, timeout, on_event, ticket))
+        except BaseException:
+            self._story.line.remove(ticket)
+            raise
         return ticket
 
     def _give_up(self, ticket: Ticket) -> None:
         """Its caller waits no more: take it out of the line, or interrupt it when its turn has come."""
-        if ticket.job is None or not ticket.job.cancel():
+        if ticket.job is not None and ticket.job.cancel():
+            self._story.line.remove(ticket)
+        else:
             self.interrupt()
 
     def interrupt(self) -> None:

@@ -7,6 +7,7 @@ the code runs and every outcome after it.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -17,7 +18,7 @@ from mulligan.policies.decision import Decision, Finding, Verdict
 from mulligan.policies.judge import judge_proposal
 from mulligan.policies.policy import Policy
 from mulligan.runtime.changes import present
-from mulligan.runtime.checkpoint import Checkpoint, Checkpoints, Replay, Restoration
+from mulligan.runtime.checkpoint import Capture, Checkpoint, Checkpoints, Replay, Restoration
 from mulligan.runtime.collector import Collector, Stray
 from mulligan.runtime.errors import NothingToUndo, SessionBroken, SessionClosed
 from mulligan.runtime.ledger import Entry, Ledger
@@ -42,6 +43,15 @@ class Ticket:
     settled: Future[Checkpoint | str] = field(default_factory=Future)
 
 
+@dataclass(frozen=True, slots=True)
+class _Unsettled:
+    """A step whose files are captured and whose twin is on its way."""
+
+    step: int
+    ticket: Ticket
+    capture: Capture
+
+
 class Story:
     def __init__(
         self,
@@ -60,11 +70,14 @@ class Story:
         self._quota = quota
         self._reenter = reenter
         self._stray = Stray()
+        self._unsettled: _Unsettled | None = None
+        #: the actions that wait for their turn
+        self.line: deque[Ticket] = deque()
         self.closing = False
         self.timeline = Timeline()
 
     def begin(self) -> None:
-        self.confined.kernel.on_stray = self._stray.add
+        self._listen()
         checkpoint = self._checkpoints.begin()
         self._record("opened", 0, {"isolation": self.confined.report.engine})
         self._record("checkpointed", 0, _checkpoint_record(checkpoint))
@@ -72,18 +85,23 @@ class Story:
     # -- a step ----------------------------------------------------------------------------------------------
 
     def play(self, action: Action, timeout: float | None, watch: Watcher, ticket: Ticket) -> None:
-        """One step. The ticket's step is there as soon as the outcome is; the checkpoint follows."""
+        """One step. The ticket's step is there as soon as the outcome is; the checkpoint follows, its twin perhaps
+        only while the next step runs already."""
+        self.line.remove(ticket)
         try:
             self._check_whole()
             step = self._propose(action)
             verdict = judge_proposal(self._policy, action.source)
             if verdict.decision is not Decision.ALLOW:
+                self.settle()
                 return self._refuse(ticket, step, action, verdict)
-            outcome = self._run(action, timeout or self._policy.resources.wall, watch)
+            twin = self._checkpoints.name_twin()
+            outcome = self._run(action, timeout or self._policy.resources.wall, watch, twin)
+            self.settle()
             if _must_go_back(outcome):
                 return self._take_back(ticket, step, action, outcome)
             self._reply(ticket, step, action, outcome)
-            self._keep(step, ticket)
+            self._keep(step, ticket, twin)
         except BaseException as error:
             for future in (ticket.step, ticket.settled):
                 if not future.done():
@@ -93,6 +111,7 @@ class Story:
 
     def look(self) -> None:
         """Between actions: where the files have come to hold too much, end all that runs and go back to the cursor."""
+        self.settle()
         why = None if self.closing else self._quota.overfilled()
         if why is None:
             return
@@ -113,7 +132,7 @@ class Story:
         self._record("proposed", step, body)
         return step
 
-    def _run(self, action: Action, timeout: float, watch: Watcher) -> Outcome:
+    def _run(self, action: Action, timeout: float, watch: Watcher, twin: str) -> Outcome:
         collector = Collector()
 
         def observe(event: Event) -> None:
@@ -129,7 +148,7 @@ class Story:
                 observe,
                 timeout=timeout,
                 guard=self._quota.exceeded,
-                then=self._checkpoints.announce(),
+                then=twin,
             )
         except SandboxLost:
             cause = f"the sandbox ended: {self.confined.last_words()}".rstrip(": ")
@@ -160,21 +179,37 @@ class Story:
         self._checkpoints.alias(step, self.timeline.cursor)
         ticket.settled.set_result(self._checkpoints[step])
 
-    def _keep(self, step: int, ticket: Ticket) -> None:
+    def _keep(self, step: int, ticket: Ticket, twin: str) -> None:
+        """Have the files; the twin is waited for only when nothing else is to be done."""
         try:
-            checkpoint = self._checkpoints.take(step)
+            capture = self._checkpoints.capture(twin)
         except SnapshotError as error:
-            self._record("unchecked", step, {"why": error.message})
-            ticket.settled.set_result(f"there is no checkpoint: {error.message}")
+            return self._uncheck(step, ticket, error)
+        self._unsettled = _Unsettled(step, ticket, capture)
+        if not (capture.quiet and self.line):
+            self.settle()
+
+    def settle(self) -> None:
+        """Complete the checkpoint of the last step, if it is not yet. Its ticket says what came of it, also errors."""
+        unsettled, self._unsettled = self._unsettled, None
+        if unsettled is None:
             return
-        except SandboxLost:
-            self._check_whole()
-            ticket.settled.set_result("there is no checkpoint: the sandbox ended")
-            return
-        self._record("checkpointed", step, _checkpoint_record(checkpoint))
-        ticket.settled.set_result(checkpoint)
-        for thinned in self._checkpoints.thin(step):
-            self._record("discarded", thinned, {})
+        step, ticket = unsettled.step, unsettled.ticket
+        try:
+            checkpoint = self._checkpoints.complete(step, unsettled.capture)
+            self._record("checkpointed", step, _checkpoint_record(checkpoint))
+            ticket.settled.set_result(checkpoint)
+            for thinned in self._checkpoints.thin(step):
+                self._record("discarded", thinned, {})
+        except SnapshotError as error:
+            self._uncheck(step, ticket, error)
+        except Exception as error:
+            if not ticket.settled.done():
+                ticket.settled.set_exception(error)
+
+    def _uncheck(self, step: int, ticket: Ticket, error: SnapshotError) -> None:
+        self._record("unchecked", step, {"why": error.message})
+        ticket.settled.set_result(f"there is no checkpoint: {error.message}")
 
     # -- moving ------------------------------------------------------------------------------------------------
 
@@ -201,6 +236,7 @@ class Story:
         return self.move(0, "reset")
 
     def move(self, target: int, by: str) -> Restoration:
+        self.settle()
         self._check_whole()
         restoration = self._return_to(target)
         self._move(target, by)
@@ -227,6 +263,7 @@ class Story:
 
     def snapshot_of(self, step: int) -> int:
         """The snapshot of the files after a step. Raises StepUnknown."""
+        self.settle()
         return self._checkpoints[self._nearest_checkpoint(self.timeline.node(step).id)].snapshot
 
     def _way(self, target: int) -> Sequence[Replay]:
@@ -257,9 +294,13 @@ class Story:
                 f"the sandbox ended and cannot be started again: {error.message}",
                 hint="files and history are kept: call again when that is mended, or commit() the files as they are",
             ) from error
-        self.confined.kernel.on_stray = self._stray.add
+        self._listen()
         self._checkpoints.moved_to(self.confined)
         self._record("reentered", None, {"isolation": self.confined.report.engine})
+
+    def _listen(self) -> None:
+        self.confined.kernel.on_stray = self._stray.add
+        self.confined.kernel.on_forked = self.settle
 
     def _record(self, kind: str, step: int | None, body: dict[str, Any]) -> None:
         """Write to the ledger, and let the timeline be what a reader of the ledger would make of it."""

@@ -68,15 +68,25 @@ class Execution:
 class Fork:
     """A checkpoint of memory. `stands` are the things that waking its twin would not bring back, in words, and
     `children` the processes that were there, as "PID COMMAND"; `mapped`: paths in the sandbox of files that the worker
-    can write through memory; `dead` the names of earlier twins that are gone;
-    `duration` in seconds."""
+    can write through memory; `dead` the names of earlier twins that are gone; `frozen`: other processes or threads
+    could write files, and are stopped until `thaw`; `duration` in seconds."""
 
     name: str
     stands: tuple[str, ...]
     children: tuple[str, ...]
     mapped: tuple[bytes, ...]
     dead: tuple[str, ...]
+    frozen: bool
     duration: float
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A checkpoint that was asked for, and what the supervisor has said of it so far."""
+
+    request: str
+    quiet: bool | None = None
+    reply: Envelope | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +123,10 @@ class Kernel:
             self._poller.register(watched, zmq.POLLIN)
         #: called with output that no request of ours is waiting for: threads and subprocesses between actions
         self.on_stray: Callable[[Event], None] = lambda event: None
+        #: called when the reply to a checkpoint comes while later code runs already
+        self.on_forked: Callable[[], None] = lambda: None
         self._lost: str | None = None
-        #: the checkpoint that is to follow the running code: its name, the request for it
-        self._armed: tuple[str, str] | None = None
-        self._early: dict[str, Envelope] = {}
+        self._asked: dict[str, _Asked] = {}
 
     def _connect(self, kind: int, path: Path) -> zmq.Socket[bytes]:
         sock: zmq.Socket[bytes] = self._context.socket(kind)
@@ -167,8 +177,8 @@ class Kernel:
 
         At `timeout` seconds it is interrupted, and killed when it does not obey within `GRACE`. `guard` is asked
         every `LOOK` seconds whether it must end at once, and why. Raises SandboxLost when the whole sandbox goes.
-        `then` names a checkpoint that the supervisor begins as soon as the code has ended; `checkpoint` with that
-        name must follow, unless it was killed, guarded or lost.
+        `then` names a checkpoint that the supervisor begins as soon as the code has ended, as if `begin` had been
+        called; there is none when it was killed, guarded or lost.
         """
         self._silence_alarm()
         started = time.monotonic()
@@ -179,11 +189,11 @@ class Kernel:
             guard=guard,
         )
         if then is not None:
-            content = {"id": then, "after": run.request}
-            self._armed = then, self._send(self._control, "checkpoint_request", content)
+            self._begin(then, after=run.request)
         self._shell.send_multipart(self._session.serialize(message))
         while not run.complete:
             if not self._pump(run, on_event):
+                self._asked.pop(then or "", None)
                 break
         return run.execution(time.monotonic() - started)
 
@@ -196,6 +206,8 @@ class Kernel:
             self._take_reply(run)
         if self._control in ready:
             self._take_notices()
+            if any(asked.reply for asked in self._asked.values()):
+                self.on_forked()
         if self._alarm in ready:
             self._silence_alarm()
             self._send(self._control, "interrupt_request", {})
@@ -252,15 +264,36 @@ class Kernel:
 
     # -- requests to the supervisor ------------------------------------------------------------------------------
 
-    def checkpoint(self, name: str, meanwhile: Callable[[], None] = lambda: None) -> Fork:
-        """Fork a twin; `meanwhile` runs here while the worker forks there. Raises WorkerLost."""
-        if self._armed is not None and self._armed[0] == name:
-            request = self._armed[1]
-        else:
-            request = self._send(self._control, "checkpoint_request", {"id": name})
-        meanwhile()
-        reply = self._await(request, "checkpoint_request")
-        self._armed = None
+    def checkpoint(self, name: str) -> Fork:
+        """Fork a twin. Raises WorkerLost."""
+        self.begin(name)
+        return self.forked(name)
+
+    def begin(self, name: str) -> None:
+        """Have a twin forked. Nothing happens when it was begun already; `forked` must follow."""
+        if name not in self._asked:
+            self._begin(name)
+
+    def _begin(self, name: str, **condition: str) -> None:
+        request = self._send(self._control, "checkpoint_request", {"id": name, **condition})
+        self._asked[name] = _Asked(request)
+
+    def quiet(self, name: str) -> bool:
+        """Whether nothing but the worker's one thread, which is idle now, could write files. What was asked for then
+        goes on, and other code may be run before `forked`. Raises WorkerLost, SandboxLost."""
+        asked = self._asked[name]
+        self._until(lambda: asked.quiet is not None or asked.reply is not None, "checkpoint_request")
+        return bool(asked.quiet)
+
+    def forked(self, name: str) -> Fork:
+        """The twin that was begun. Raises WorkerLost, SandboxLost."""
+        asked = self._asked[name]
+        try:
+            self._until(lambda: asked.reply is not None, "checkpoint_request")
+        finally:
+            del self._asked[name]
+        assert asked.reply is not None
+        reply = _accept(asked.reply.content)
         seen, said = _mapping(reply.get("seen")), _mapping(reply.get("said"))
         return Fork(
             name,
@@ -268,13 +301,16 @@ class Kernel:
             children=messages.strings(seen.get("children")),
             mapped=messages.paths(seen.get("mapped")),
             dead=messages.strings(reply.get("dead")),
+            frozen=reply.get("frozen") is True,
             duration=_seconds(reply),
         )
 
+    def thaw(self) -> None:
+        """Let go on what a checkpoint has stopped."""
+        self._ask("thaw_request", {})
+
     def halt(self, keep: str | None = None) -> Halt:
         """Kill the worker and every process that was not there at checkpoint `keep`; stop those that were."""
-        self._armed = None
-        self._early.clear()
         reply = self._ask("halt_request", {"id": keep or ""})
         self._lost = None
         return Halt(messages.strings(reply.get("left")), messages.strings(reply.get("kept")))
@@ -300,42 +336,53 @@ class Kernel:
         )
 
     def _ask(self, kind: str, content: Mapping[str, Any]) -> Mapping[str, Any]:
-        return self._await(self._send(self._control, kind, content), kind)
-
-    def _await(self, request: str, kind: str) -> Mapping[str, Any]:
         """The reply to a request to the supervisor. Raises WorkerLost, TwinLost, SandboxLost."""
-        if (early := self._early.pop(request, None)) is not None:
-            return _accept(early.content)
+        replies: list[Envelope] = []
+        request = self._send(self._control, kind, content)
+
+        def take(reply: Envelope) -> None:
+            if reply.parent == request:
+                replies.append(reply)
+
+        self._until(lambda: bool(replies), kind, take)
+        return _accept(replies[0].content)
+
+    def _until(
+        self, done: Callable[[], bool], kind: str, take: Callable[[Envelope], object] = lambda reply: None
+    ) -> None:
+        """Take in what comes until `done`. Raises WorkerLost when nothing that helps comes, SandboxLost."""
         deadline = time.monotonic() + PATIENCE
-        while (left := deadline - time.monotonic()) > 0:
+        while not done():
+            if (left := deadline - time.monotonic()) <= 0:
+                raise WorkerLost(
+                    f"the sandbox did not answer a {kind.removesuffix('_request')} within {PATIENCE:g} s"
+                )
             ready = dict(self._poller.poll(_milliseconds(left)))
             if self._iopub in ready:
                 self._drain_iopub(None, self.on_stray)  # unread output would hold the worker up
             if self._alarm in ready:
                 self._silence_alarm()
-            if self._control in ready and (reply := self._take_notices(request)) is not None:
-                return _accept(reply.content)
+            if self._control in ready:
+                self._take_notices(take)
             if self._door.fileno() in ready:
                 self._check_door()
             if self._shell in ready:
                 self._receive(self._shell)
-        raise WorkerLost(
-            f"the sandbox did not answer a {kind.removesuffix('_request')} within {PATIENCE:g} s"
-        )
 
-    def _take_notices(self, request: str = "") -> Envelope | None:
-        """Read the control channel; the answer to `request` if it has come."""
-        while self._control.poll(0):
-            message = self._receive(self._control)
+    def _take_notices(self, take: Callable[[Envelope], object] = lambda reply: None) -> None:
+        """Read the control channel."""
+        while (message := self._receive(self._control, zmq.NOBLOCK)) or self._control.poll(0):
             if message is None:
                 continue
+            asked = next((each for each in self._asked.values() if each.request == message.parent), None)
             if message.kind == "worker_lost":
                 self._lost = _how_it_died(message.content)
-            elif request and message.parent == request:
-                return message
-            elif self._armed is not None and message.parent == self._armed[1]:
-                self._early[message.parent] = message
-        return None
+            elif asked is None:
+                take(message)
+            elif message.kind == "checkpoint_begun":
+                asked.quiet = message.content.get("quiet") is True
+            else:
+                asked.reply = message
 
     # -- the wire --------------------------------------------------------------------------------------------------
 

@@ -28,6 +28,8 @@ WAKE = 6  # supervisor to a twin, with a socket for its successor. worker: what 
 READY = 7  # worker: the kernel can take requests; kernel_info as JSON
 FROZEN = 8  # a new twin's first word
 PROBE = 9  # supervisor: the pid of a twin. worker: whether its memory was out of reach
+BEGIN = 10  # worker: header of an execute request whose code begins, and content of its execute_input if it has one
+END = 11  # worker: header of an execute request, content of the reply, to whom
 
 FIRST, LAST = 1, 2
 #: a packet has to fit in the socket's send buffer, whose default is 208 KiB

@@ -14,14 +14,17 @@ from collections.abc import Iterable
 Identity = tuple[int, int]
 
 
-def read(path: str) -> bytes:
-    """A whole file of /proc, without the layers of `open`, which cost more than the reading."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
+def read(path: str | int) -> bytes:
+    """A whole file of /proc, without the layers of `open`, which cost more than the reading. A descriptor is read from
+    where it stands, and stays open."""
+    if isinstance(path, int):
         pieces = []
-        while piece := os.read(descriptor, 1 << 16):
+        while piece := os.read(path, 1 << 16):
             pieces.append(piece)
         return b"".join(pieces)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return read(descriptor)
     finally:
         os.close(descriptor)
 
@@ -52,6 +55,27 @@ def everyone(but: Iterable[int] = ()) -> list[Identity]:
     without = {os.getpid(), *but}
     pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
     return [found for pid in pids if pid not in without and (found := identity(pid)) is not None]
+
+
+def stop(but: Iterable[int], patience: float = 1.0) -> list[Identity]:
+    """Stop every process but these and those that are stopped already; which they were. Again and again until a
+    look finds no new one, for `patience` seconds: a process may fork faster than we walk."""
+    but, deadline = set(but), time.monotonic() + patience
+    stopped: dict[Identity, None] = {}
+    while True:
+        fresh = [found for found in everyone(but) if found not in stopped and not _is_stopped(found[0])]
+        for pid, _ in fresh:
+            _signal(pid, signal.SIGSTOP)
+        stopped.update(dict.fromkeys(fresh))
+        if not fresh or time.monotonic() > deadline:
+            return list(stopped)
+
+
+def _is_stopped(pid: int) -> bool:
+    try:
+        return read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[0] in (b"T", b"t")
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def end(keep: set[Identity], but: Iterable[int], patience: float = 5.0) -> list[Identity]:

@@ -50,8 +50,13 @@ class Signer:
         return [*frames[: at + 1], b"", *frames[at + 2 :]]
 
     def message(
-        self, kind: str, content: dict[str, Any], parent: bytes = b"{}", idents: list[bytes] | None = None
+        self,
+        kind: str,
+        content: dict[str, Any] | bytes,
+        parent: bytes = b"{}",
+        idents: list[bytes] | None = None,
     ) -> list[bytes]:
+        """`content` may be JSON already, and `parent` is: both may come from the worker, the kind never does."""
         header = {
             "msg_id": uuid.uuid4().hex,
             "session": self._session,
@@ -60,7 +65,8 @@ class Signer:
             "msg_type": kind,
             "version": "5.4",
         }
-        body = [json.dumps(header).encode(), parent, b"{}", json.dumps(content).encode()]
+        packed = content if isinstance(content, bytes) else json.dumps(content).encode()
+        body = [json.dumps(header).encode(), parent, b"{}", packed]
         return [*(idents or []), DELIMITER, self.signature(body), *body]
 
 
@@ -69,14 +75,6 @@ def _delimiter(frames: list[bytes]) -> int | None:
         return frames.index(DELIMITER)
     except ValueError:
         return None
-
-
-def parent_of_input(frames: list[bytes]) -> bytes | None:
-    """The parent's header of an `execute_input` message: the request whose output follows. None for others."""
-    at = _delimiter(frames)
-    if at is None or len(frames) < at + 6 or b"execute_input" not in frames[at + 2]:
-        return None
-    return frames[at + 3]
 
 
 class Request:

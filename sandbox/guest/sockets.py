@@ -71,8 +71,10 @@ class Sockets:
                 pass  # the client is gone
 
     def reply(self, request: Request, content: dict[str, Any]) -> None:
-        kind = request.kind.replace("_request", "_reply")
-        content = {"status": "ok", **content}
+        self.tell(request, request.kind.replace("_request", "_reply"), {"status": "ok", **content})
+
+    def tell(self, request: Request, kind: str, content: dict[str, Any]) -> None:
+        """To whoever made this request."""
         self.send(self.control, self._signer.message(kind, content, request.header, request.idents))
 
     def refuse(self, request: Request, name: str, why: str) -> None:

@@ -31,9 +31,10 @@ from . import channel, processes
 from .active import Active, spawn
 from .entry import Config, admit, confine, report
 from .output import NAMES, Output, Pipe
-from .signing import Request, Signer, parent_of_input
+from .processes import Identity
+from .signing import Request, Signer
 from .sockets import Sockets
-from .survey import survey
+from .survey import Survey
 from .twins import Pending, Twin, Twins
 
 #: seconds between two looks at memory where no cgroup bounds it
@@ -45,14 +46,7 @@ class Armed:
     takes in the outcome."""
 
     def __init__(self, after: bytes, request: Request) -> None:
-        self.request = request
-        self.replied = False
-        self._after = after
-
-    def see_reply(self, frames: list[bytes]) -> None:
-        """A reply of the worker: whether it is to that execution. The status that follows is its last output."""
-        if any(self._after in frame for frame in frames):
-            self.replied = True
+        self.after, self.request = after, request
 
 
 class Supervisor:
@@ -71,6 +65,7 @@ class Supervisor:
         self.spoken: deque[bytes] = deque(maxlen=64)  # before the kernel was ready: why it did not start
         self.usual: dict[str, int] = {}
         self.armed: Armed | None = None
+        self.frozen: list[Identity] = []  # stopped while the host takes its snapshot
         self.waking: tuple[Request, float] | None = None
         self.probing: Twin | None = None
         self.handlers: dict[str, Callable[[Request], None]] = {
@@ -78,6 +73,7 @@ class Supervisor:
             "interrupt_request": self.on_interrupt,
             "shutdown_request": self.on_shutdown,
             "checkpoint_request": self.on_checkpoint,
+            "thaw_request": self.on_thaw,
             "halt_request": self.on_halt,
             "restore_request": self.on_restore,
             "discard_request": self.on_discard,
@@ -121,6 +117,10 @@ class Supervisor:
             self.relay_reply(parts)
         elif kind == channel.IOPUB:
             self.relay_output(parts)
+        elif kind == channel.BEGIN and parts:
+            self.on_begin(*parts[:2])
+        elif kind == channel.END and len(parts) > 1:
+            self.on_end(parts[0], parts[1], parts[2:])
         elif kind == channel.STDIN:
             self.sockets.send(self.sockets.stdin, self.signer.seal(parts, requests=True))
         elif kind == channel.CHECKPOINT and parts:
@@ -133,20 +133,34 @@ class Supervisor:
             report(self.door, {"twin_memory": parts[0].decode("utf-8", "replace")[:200]})
             self.probing = None
 
+    def on_begin(self, header: bytes, *shown: bytes) -> None:
+        """An execute request begins; `shown` is what its execute_input says, if there is one."""
+        self.parent = header
+        self.say(header, "status", b'{"execution_state": "busy"}')
+        for content in shown:
+            self.say(header, "execute_input", content)
+
+    def on_end(self, header: bytes, reply: bytes, idents: list[bytes]) -> None:
+        self.drain_pipes()
+        self.flush_stream()
+        self.sockets.send(self.sockets.shell, self.signer.message("execute_reply", reply, header, idents))
+        self.say(header, "status", b'{"execution_state": "idle"}')
+        armed = self.armed
+        if armed is not None and armed.after in header:
+            self.armed = None
+            self.checkpoint(armed.request)
+
+    def say(self, header: bytes, kind: str, content: bytes) -> None:
+        """Tell every client about a request of the worker's."""
+        self.sockets.publish(self.signer.message(kind, content, header, [kind.encode()]))
+
     def relay_reply(self, parts: list[bytes]) -> None:
         self.drain_pipes()
         self.flush_stream()
         self.sockets.send(self.sockets.shell, self.signer.seal(parts))
-        if self.armed is not None:
-            self.armed.see_reply(parts)
 
     def relay_output(self, parts: list[bytes]) -> None:
-        if (parent := parent_of_input(parts)) is not None:
-            self.parent = parent
         self.sockets.publish(self.signer.seal(parts))
-        if self.armed is not None and self.armed.replied:
-            armed, self.armed = self.armed, None
-            self.checkpoint(armed.request)
 
     def on_ready(self, info: bytes) -> None:
         self.info = json.loads(info)
@@ -164,8 +178,7 @@ class Supervisor:
         if self.info is None:
             words = b"".join(self.spoken)[-4000:].decode("utf-8", "replace")
             report(self.door, {"error": "the kernel did not start", "detail": words})
-        for pending in self.twins.forget_pending():
-            self.sockets.refuse(pending.request, "WorkerLost", "the worker died while it was being forked")
+        self.give_up_checkpoints()
         if self.waking is not None:
             (request, _), self.waking = self.waking, None
             self.sockets.refuse(request, "WorkerLost", "the twin died while it was being woken")
@@ -253,12 +266,16 @@ class Supervisor:
         if not name or self.twins.knows(name):
             return self.sockets.refuse(request, "BadId", f"{name!r} is empty or taken")
         self.reap()
+        pid = self.worker.pid
         ours, theirs = channel.pair()
-        bystanders = processes.everyone({self.worker.pid, *self.twins.pids()})
-        seen = self.unusual(survey(self.worker.pid))
-        private = processes.private(self.worker.pid) if self.config.memory else 0
-        self.twins.expect(Pending(name, request, ours, bystanders, seen, private))
+        pending = Pending(name, request, ours, processes.everyone({pid, *self.twins.pids()}))
+        look = Survey(pid, private=bool(self.config.memory))
+        self.twins.expect(pending)
         self.worker.send(channel.CHECKPOINT, [name.encode()], [theirs.detach()])
+        look.finish()  # while it forks
+        pending.seen, pending.private = self.unusual(look.seen), look.private
+        pending.quiet = not pending.bystanders and _only_thread(pending.seen)
+        self.sockets.tell(request, "checkpoint_begun", {"quiet": pending.quiet})
 
     def unusual(self, seen: dict[str, Any]) -> dict[str, Any]:
         """Counts beyond those of the first survey, before any user code: what every worker has and wakes up with."""
@@ -286,9 +303,27 @@ class Supervisor:
             if twin is None:
                 self.sockets.refuse(pending.request, "NoTwin", "what answered is not a new process")
                 continue
+            if not pending.quiet:
+                self.freeze()
             report_of = {**pending.report(), "pid": twin.pid, "dead": self.twins.dead()}
-            self.sockets.reply(pending.request, report_of)
+            self.sockets.reply(pending.request, {**report_of, "frozen": bool(self.frozen)})
             self.probe(twin)
+
+    def give_up_checkpoints(self) -> None:
+        """The worker is dead, or about to be. A twin that has spoken is kept."""
+        self.twins.hear()
+        self.settle_checkpoints()
+        for pending in self.twins.forget_pending():
+            self.sockets.refuse(pending.request, "WorkerLost", "the worker died while it was being forked")
+
+    def freeze(self) -> None:
+        """Stop all that could write files, the worker's threads included, until the host has its snapshot."""
+        self.frozen = processes.stop(self.twins.pids())
+
+    def on_thaw(self, request: Request) -> None:
+        frozen, self.frozen = self.frozen, []
+        processes.signal_all(frozen, signal.SIGCONT)
+        self.sockets.reply(request, {})
 
     def probe(self, twin: Twin) -> None:
         """Once, before any user code: have the worker try to read its twin's memory."""
@@ -306,7 +341,8 @@ class Supervisor:
     def halt(self, twin: Twin | None) -> dict[str, Any]:
         keep = set(twin.bystanders) if twin else set()
         processes.signal_all(keep, signal.SIGSTOP)
-        self.twins.forget_pending()
+        self.give_up_checkpoints()
+        self.frozen = []
         left = processes.end(keep, self.twins.pids())
         self.drop_worker()
         self.reap()
@@ -443,6 +479,13 @@ class Supervisor:
             processes.end(set(), self.twins.pids())
         else:
             self.twins.shrink(self.config.memory - used)
+
+
+def _only_thread(seen: dict[str, Any]) -> bool:
+    """Whether a worker's one thread is all that can write its files. Pools of threads do not write."""
+    if "unseen" in seen or seen["mapped"]:
+        return False
+    return bool(seen["threads"] <= seen["pool_threads"])
 
 
 def main() -> None:

@@ -20,19 +20,40 @@ _MOST = 50
 _NO_FILE = ("/dev/zero", "/memfd:", "/SYSV")
 
 
-def survey(pid: int) -> dict[str, Any]:
-    """Threads, sockets, pipes, devices and shared anonymous memory of a process, bounded."""
-    try:
-        maps = processes.read(f"/proc/{pid}/maps")
-        found = _descriptors(pid)
-        found["threads"] = max(0, len(os.listdir(f"/proc/{pid}/task")) - 1)
-    except OSError as error:
-        return {"unseen": f"the worker does not let itself be looked at ({error.strerror})"}
-    found["pool_threads"] = len(os.sched_getaffinity(0)) * sum(pool in maps for pool in _POOLS)
+class Survey:
+    """A look at a worker about to be asked to fork. It is opened before, as the worker does not let itself be looked
+    at while it forks; its memory is read meanwhile. `seen` has counts and names, bounded."""
+
+    def __init__(self, pid: int, *, private: bool) -> None:
+        self.seen: dict[str, Any] = {}
+        #: bytes of memory that the worker has to itself, where that was asked for: the fork shares them
+        self.private = processes.private(pid) if private else 0
+        self._pid, self._maps = pid, -1
+        try:
+            self.seen |= _descriptors(pid)
+            self._maps = os.open(f"/proc/{pid}/maps", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            self.seen["unseen"] = f"the worker does not let itself be looked at ({error.strerror})"
+
+    def finish(self) -> None:
+        if self._maps < 0:
+            return
+        try:
+            self.seen |= _of_memory(processes.read(self._maps))
+            self.seen["threads"] = max(0, len(os.listdir(f"/proc/{self._pid}/task")) - 1)
+        except OSError as error:
+            self.seen["unseen"] = f"the worker's memory cannot be looked at ({error.strerror})"
+        finally:
+            os.close(self._maps)
+
+
+def _of_memory(maps: bytes) -> dict[str, Any]:
     shared = _shared(maps)
-    found["shared_memory"] = sorted(path or "anonymous" for path in shared if not _is_file(path))[:_MOST]
-    found["mapped"] = sorted(filter(_is_file, shared))[: 20 * _MOST]
-    return found
+    return {
+        "pool_threads": len(os.sched_getaffinity(0)) * sum(pool in maps for pool in _POOLS),
+        "shared_memory": sorted(path or "anonymous" for path in shared if not _is_file(path))[:_MOST],
+        "mapped": sorted(filter(_is_file, shared))[: 20 * _MOST],
+    }
 
 
 def _descriptors(pid: int) -> dict[str, Any]:
@@ -61,8 +82,14 @@ def _descriptors(pid: int) -> dict[str, Any]:
 _SHARED = re.compile(rb"^\S+ .w.s \S+ \S+ \d+ *(.*)$", re.MULTILINE)
 
 
+#: how such a line can be told without a look at each
+_MODES = (b"rw-s ", b"rwxs ", b"-w-s ", b"-wxs ")
+
+
 def _shared(maps: bytes) -> set[str]:
     """What is mapped shared and writable."""
+    if not any(mode in maps for mode in _MODES):
+        return set()
     return {path.decode(errors="surrogateescape") for path in _SHARED.findall(maps)}
 
 

@@ -12,7 +12,7 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from . import channel, processes
@@ -36,9 +36,7 @@ class Twin:
         self.bystanders = bystanders
 
     def alive(self) -> bool:
-        poll = select.poll()
-        poll.register(self.pidfd, select.POLLIN)
-        return not poll.poll(0)
+        return not _ended([self])
 
     def close(self) -> None:
         os.close(self.pidfd)
@@ -47,17 +45,12 @@ class Twin:
 class Pending:
     """A checkpoint that was asked for: it is there when its twin has spoken and the worker goes on."""
 
-    def __init__(
-        self,
-        name: str,
-        request: Request,
-        sock: socket.socket,
-        bystanders: list[Identity],
-        seen: dict[str, Any],
-        private: int,
-    ) -> None:
-        self.name, self.request, self.sock = name, request, sock
-        self.bystanders, self.seen, self.private = bystanders, seen, private
+    def __init__(self, name: str, request: Request, sock: socket.socket, bystanders: list[Identity]) -> None:
+        self.name, self.request, self.sock, self.bystanders = name, request, sock, bystanders
+        self.seen: dict[str, Any] = {}
+        self.private = 0
+        #: nothing but the worker's one thread could have written files since
+        self.quiet = False
         self.reader = channel.Reader(sock, credentials=True)
         self.pid = 0
         self.confession: bytes | None = None
@@ -100,14 +93,18 @@ class Twins:
         """Every process that must be spared when the others are killed."""
         self._hear_heirs(wait=True)
         self._graves = {(pid, start) for pid, start in self._graves if processes.started(pid) == start}
-        return {twin.pid for twin in self._twins.values() if twin.alive()} | {pid for pid, _ in self._graves}
+        dead = _ended(self._twins.values())
+        return {twin.pid for twin in self._twins.values() if twin not in dead} | {
+            pid for pid, _ in self._graves
+        }
 
     def living(self) -> Iterator[tuple[str, Twin]]:
         return ((name, twin) for name, twin in self._twins.items() if twin.alive())
 
     def dead(self) -> list[str]:
         """Names of twins that were killed, or discarded to save memory; they are forgotten with this call."""
-        dead = [name for name, twin in self._twins.items() if not twin.alive()]
+        ended = _ended(self._twins.values())
+        dead = [name for name, twin in self._twins.items() if twin in ended]
         self.discard(dead)
         shrunk, self._shrunk = self._shrunk, []
         return dead + shrunk
@@ -226,6 +223,15 @@ class Twins:
             self._graves.add((twin.pid, twin.start))
             twin.sock.close()
             twin.close()
+
+
+def _ended(twins: Iterable[Twin]) -> list[Twin]:
+    """Those that are not alive any more."""
+    by_pidfd = {twin.pidfd: twin for twin in twins}
+    poll = select.poll()
+    for pidfd in by_pidfd:
+        poll.register(pidfd, select.POLLIN)
+    return [by_pidfd[pidfd] for pidfd, _ in poll.poll(0)]
 
 
 def _first_word(reader: channel.Reader, wait_on: socket.socket | None = None) -> int | None:

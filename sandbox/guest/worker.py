@@ -4,8 +4,8 @@ A fork copies one thread and shares every socket. So the ipykernel object here t
 channels to the supervisor (`channel.py`), which owns the five Jupyter sockets. At a checkpoint this process
 forks: the parent goes on, the child is the *twin*, and waits in a read until it is woken (`twin.py`).
 
-The fork happens between two runs of the event loop and not inside one, because asyncio remembers the pid of a
-running loop. The loop polls with poll(2), which has no kernel object that parent and child would share.
+The fork happens inside the running event loop. asyncio forgets that loop in a forked process, so the twin that wakes
+tells it again. The loop polls with poll(2), which has no kernel object that parent and child would share.
 """
 
 from __future__ import annotations
@@ -26,10 +26,9 @@ import selectors
 import signal
 import socket
 import sys
-from collections.abc import Callable
 from typing import Any
 
-from . import channel, twin
+from . import channel, execution, twin
 from .streams import Pipes, Stream
 
 #: seconds without a request after which the next one's page faults are taken beforehand
@@ -70,7 +69,6 @@ class Worker:
         self._loop = asyncio.SelectorEventLoop(selectors.PollSelector())
         self._inbox: list[channel.Message] = []
         self._arrived = asyncio.Event()
-        self._between: Callable[[], None] | None = None
         self._muted = self._cold = False
         self.pipes = Pipes()
         self._nothing: list[bytes] = []
@@ -83,7 +81,7 @@ class Worker:
 
     def send(self, kind: int, parts: list[bytes]) -> None:
         if os.getpid() == self._pid and not self._muted:  # a child that user code forked has no voice here
-            if kind == channel.IOPUB:
+            if kind in (channel.IOPUB, channel.BEGIN):
                 self.pipes.await_empty()
             self.writer.send(kind, parts)
 
@@ -105,7 +103,6 @@ class Worker:
         gc.collect()
         gc.freeze()  # what is loaded now stays: a collection that walked it would copy its pages after each fork
         serving = self._loop.create_task(self._serve())
-        self._between = self._say_ready
         while True:
             try:
                 self._loop.run_forever()
@@ -114,17 +111,11 @@ class Worker:
             if serving.done():
                 serving = self._loop.create_task(self._serve())
             self.kernel.shell.exit_now = False
-            between, self._between = self._between, None
-            if between is not None:
-                between()
 
     def _attach_loop(self) -> None:
         from tornado.ioloop import IOLoop
 
         self.kernel.io_loop = IOLoop.current()
-        self._loop.stop()
-
-    def _say_ready(self) -> None:
         self.send(channel.READY, [json.dumps(self.kernel.kernel_info).encode()])
 
     def _receive(self) -> None:
@@ -154,9 +145,7 @@ class Worker:
             self._cold = False
             await self.dispatch(message.parts)
         elif message.kind == channel.CHECKPOINT:
-            self._between = lambda: self._checkpoint(message.parts[0], message.fds[0])
-            self._loop.stop()
-            await asyncio.sleep(0)  # the loop stops here, and is run again after the fork
+            self._checkpoint(message.parts[0], message.fds[0])
             self._cold = True
         elif message.kind == channel.PROBE:
             self.send(channel.PROBE, [twin.memory_probe(int(message.parts[0])).encode()])
@@ -164,6 +153,9 @@ class Worker:
     async def dispatch(self, frames: list[bytes]) -> None:
         import zmq
 
+        idents, request = execution.parse(frames)
+        if request["msg_type"] == "execute_request" and not self.kernel._aborting:
+            return await execution.execute(self.kernel, self.send, idents, request)
         await self.kernel.dispatch_shell([zmq.Frame(frame) for frame in frames])
 
     async def warm(self) -> None:
@@ -199,6 +191,7 @@ class Worker:
         self.stdout.adopt(self.writer)
         self.stderr.adopt(self.writer)
         asyncio.set_event_loop(self._loop)
+        asyncio._set_running_loop(self._loop)
         self._loop.add_reader(sock, self._receive)
 
     # -- stdin ----------------------------------------------------------------------------------------------
