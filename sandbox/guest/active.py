@@ -9,7 +9,7 @@ import socket
 import sys
 from collections import deque
 
-from . import channel
+from . import channel, processes
 from .output import Pipe
 
 
@@ -21,6 +21,7 @@ class Active:
         self.sock = sock
         self.reader = channel.Reader(sock)
         self.outbox: deque[tuple[bytes, list[int]]] = deque()
+        self._written = processes.written(pid)
 
     def send(self, kind: int, parts: list[bytes], fds: list[int] | None = None) -> None:
         """Queue a message and send what can be sent. `fds` are closed when they are gone."""
@@ -44,6 +45,11 @@ class Active:
                 return
             self.outbox.popleft()
             channel.close_all(fds)
+
+    def newly_written(self) -> int:
+        """Bytes since the last call, at least, that it has written in pages that were shared or not there."""
+        before, self._written = self._written, processes.written(self.pid)
+        return self._written - before
 
     def signal(self, number: signal.Signals) -> None:
         try:

@@ -269,11 +269,13 @@ class Supervisor:
         pid = self.worker.pid
         ours, theirs = channel.pair()
         pending = Pending(name, request, ours, processes.everyone({pid, *self.twins.pids()}))
-        look = Survey(pid, private=bool(self.config.memory))
+        look = Survey(pid)
         self.twins.expect(pending)
         self.worker.send(channel.CHECKPOINT, [name.encode()], [theirs.detach()])
+        if self.config.memory:
+            pending.private = max(look.private(), self.worker.newly_written())
         look.finish()  # while it forks
-        pending.seen, pending.private = self.unusual(look.seen), look.private
+        pending.seen = self.unusual(look.seen)
         pending.quiet = not pending.bystanders and _only_thread(pending.seen)
         self.sockets.tell(request, "checkpoint_begun", {"quiet": pending.quiet})
 
@@ -311,7 +313,7 @@ class Supervisor:
 
     def give_up_checkpoints(self) -> None:
         """The worker is dead, or about to be. A twin that has spoken is kept."""
-        self.twins.hear()
+        self.twins.hear(wait=True)
         self.settle_checkpoints()
         for pending in self.twins.forget_pending():
             self.sockets.refuse(pending.request, "WorkerLost", "the worker died while it was being forked")
@@ -420,7 +422,8 @@ class Supervisor:
                 self.pass_on(sockets.shell, channel.SHELL)
             if sockets.stdin in ready:
                 self.pass_on(sockets.stdin, channel.STDIN)
-            if self.twins.hear() or self.twins.overdue():
+            self.twins.hear()
+            if self.twins.wait() == 0:
                 self.settle_checkpoints()
             self.attend_worker(ready)
             if self.output.wait() == 0:

@@ -24,27 +24,33 @@ class Survey:
     """A look at a worker about to be asked to fork. It is opened before, as the worker does not let itself be looked
     at while it forks; its memory is read meanwhile. `seen` has counts and names, bounded."""
 
-    def __init__(self, pid: int, *, private: bool) -> None:
+    def __init__(self, pid: int) -> None:
         self.seen: dict[str, Any] = {}
-        #: bytes of memory that the worker has to itself, where that was asked for: the fork shares them
-        self.private = processes.private(pid) if private else 0
-        self._pid, self._maps = pid, -1
+        self._pid = pid
+        self._open: list[int] = []
         try:
             self.seen |= _descriptors(pid)
-            self._maps = os.open(f"/proc/{pid}/maps", os.O_RDONLY | os.O_CLOEXEC)
+            for name in ("smaps_rollup", "maps"):
+                self._open.append(os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC))
         except OSError as error:
             self.seen["unseen"] = f"the worker does not let itself be looked at ({error.strerror})"
 
+    def private(self) -> int:
+        """Bytes of pages that the worker has to itself: those that it has written since it was last forked. As much,
+        at the most, does its newest twin hold that nobody else does. Once it forks there are none any more, so this
+        comes first, and the worker has enough to do before."""
+        return processes.field_sum(self._open[0], (b"Private_Dirty:",)) if self._open else 0
+
     def finish(self) -> None:
-        if self._maps < 0:
-            return
         try:
-            self.seen |= _of_memory(processes.read(self._maps))
-            self.seen["threads"] = max(0, len(os.listdir(f"/proc/{self._pid}/task")) - 1)
+            if "unseen" not in self.seen:
+                self.seen |= _of_memory(processes.read(self._open[1]))
+                self.seen["threads"] = max(0, len(os.listdir(f"/proc/{self._pid}/task")) - 1)
         except OSError as error:
             self.seen["unseen"] = f"the worker's memory cannot be looked at ({error.strerror})"
         finally:
-            os.close(self._maps)
+            for descriptor in self._open:
+                os.close(descriptor)
 
 
 def _of_memory(maps: bytes) -> dict[str, Any]:

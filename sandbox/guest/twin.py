@@ -8,6 +8,7 @@ were sent to it meanwhile. That it is alive is learned from the kernel (a pidfd)
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import json
@@ -18,6 +19,7 @@ import socket
 import sys
 import threading
 import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from . import channel, descriptors
@@ -102,11 +104,19 @@ def fork(worker: Worker, name: bytes, sock: socket.socket) -> bool:
     return pid == 0
 
 
-def _fork() -> int:
+@contextlib.contextmanager
+def _no_deprecations() -> Iterator[None]:
+    """Python warns of forking with threads from 3.12 on. Ours are listed in the reach."""
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", DeprecationWarning
-        )  # forking with threads: they are listed in the reach
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
+
+
+_WITHOUT_WARNINGS = _no_deprecations if sys.version_info >= (3, 12) else contextlib.nullcontext
+
+
+def _fork() -> int:
+    with _WITHOUT_WARNINGS():
         pid = os.fork()
     if pid == 0:
         _children.clear()

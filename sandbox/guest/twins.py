@@ -57,6 +57,10 @@ class Pending:
         self.since = time.monotonic()
         self.hung_up = False
 
+    @property
+    def complete(self) -> bool:
+        return bool(self.pid) and self.confession is not None
+
     def report(self) -> dict[str, Any]:
         """For the reply: what was seen from outside, and the worker's own words, marked as such."""
         try:
@@ -86,16 +90,18 @@ class Twins:
 
     def get(self, name: str) -> Twin | None:
         if name in self._heirs:
-            self._hear_heirs(wait=True)
+            self.hear(wait=True)
         return self._twins.get(name)
 
     def pids(self) -> set[int]:
         """Every process that must be spared when the others are killed."""
-        self._hear_heirs(wait=True)
+        self.hear(wait=True)
         self._graves = {(pid, start) for pid, start in self._graves if processes.started(pid) == start}
         dead = _ended(self._twins.values())
-        return {twin.pid for twin in self._twins.values() if twin not in dead} | {
-            pid for pid, _ in self._graves
+        pending = {each.pid for each in self._pending.values() if each.pid}
+        return pending | {
+            *(twin.pid for twin in self._twins.values() if twin not in dead),
+            *(pid for pid, _ in self._graves),
         }
 
     def living(self) -> Iterator[tuple[str, Twin]]:
@@ -127,20 +133,13 @@ class Twins:
         silent = [each.sock for each in self._pending.values() if not each.pid and not each.hung_up]
         return silent + [sock for sock, _, _ in self._heirs.values()]
 
-    def hear(self) -> bool:
-        """Take in first words. Whether any came of a checkpoint, which may be complete with it."""
-        self._hear_heirs()
-        came = False
-        for pending in list(self._pending.values()):
-            pid = _first_word(pending.reader) if not pending.pid else pending.pid
-            if pid is None:
-                pending.hung_up = came = True
-            elif pid != pending.pid:
-                pending.pid, came = pid, True
-        return came
-
-    def _hear_heirs(self, *, wait: bool = False) -> None:
-        """`wait` is bounded: an heir speaks in milliseconds or never."""
+    def hear(self, *, wait: bool = False) -> None:
+        """Take in first words. `wait` for those that are due, bounded: they come in milliseconds or never."""
+        for pending in self._pending.values():
+            if not pending.pid and not pending.hung_up:
+                forked = pending.confession is not None
+                pid = _first_word(pending.reader, pending.sock if wait and forked else None)
+                pending.pid, pending.hung_up = pid or 0, pid is None
         for name, (sock, reader, before) in list(self._heirs.items()):
             pid = _first_word(reader, sock if wait else None)
             if pid:
@@ -151,13 +150,12 @@ class Twins:
                 sock.close()
 
     def wait(self) -> float | None:
-        """Seconds until a checkpoint that was asked for is given up; None when none is under way."""
+        """Seconds until a checkpoint that was asked for is complete or given up; None when none is under way."""
         if not self._pending:
             return None
+        if any(each.complete or each.hung_up for each in self._pending.values()):
+            return 0.0
         return max(0.0, min(each.since for each in self._pending.values()) + PATIENCE - time.monotonic())
-
-    def overdue(self) -> bool:
-        return self.wait() == 0
 
     def stillborn(self) -> list[Pending]:
         """Give up the checkpoints whose twin has hung up, or that have taken too long."""
@@ -178,7 +176,7 @@ class Twins:
     def settle(self, worker: int) -> Iterator[tuple[Pending, Twin | None]]:
         """The checkpoints that are complete; with None when what spoke cannot be a twin."""
         for name, pending in list(self._pending.items()):
-            if not pending.pid or pending.confession is None:
+            if not pending.complete:
                 continue
             del self._pending[name]
             known = {worker, os.getpid(), *(twin.pid for twin in self._twins.values())}

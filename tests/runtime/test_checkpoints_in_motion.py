@@ -1,0 +1,115 @@
+"""Checkpoints while something moves: other processes and threads that write files, and the next action, which starts
+while the twin of the last is still being forked."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from pathlib import Path
+
+import mulligan
+from mulligan import Session, Step
+
+#: writes the same number into one file and then into another, for ever; both are never more than one apart
+_PAIR = """
+import itertools, os
+files = [os.open(name, os.O_RDWR | os.O_CREAT) for name in ('first', 'second')]
+def write():
+    for n in itertools.count(1):
+        for file in files:
+            os.pwrite(file, b'%12d' % n, 0)
+"""
+_PROCESS = _PAIR + "if os.fork() == 0:\n    write()\n"
+_THREAD = _PAIR + "import threading; threading.Thread(target=write, daemon=True).start()\n"
+_WAIT = "before = open('first').read()\nwhile open('first').read() == before: pass\n"
+
+
+def run(session: Session, source: str) -> Step:
+    step = session.run(source, timeout=60)
+    assert step.outcome.kind == "completed", step.outcome.text
+    return step
+
+
+def kept(session: Session, step: int, name: str) -> int:
+    path = b"workspace/" + name.encode()
+    return int(session._do(lambda: session._store.read(session._story.snapshot_of(step), path)).result())
+
+
+def test_processes_that_write_are_stopped_for_the_snapshot_and_go_on(session: Session) -> None:
+    run(session, _PROCESS)
+    steps = [run(session, _WAIT + f"n = {n}") for n in range(12)]
+    pairs = [(kept(session, step.id, "first"), kept(session, step.id, "second")) for step in steps]
+    assert all(first - second in (0, 1) for first, second in pairs), pairs
+    assert all(a < b for (a, _), (b, _) in itertools.pairwise(pairs)), pairs
+    assert all("goes on as it is" in " ".join(step.reach.stands) for step in steps)
+
+
+def test_threads_that_write_are_stopped_for_the_snapshot_and_go_on(session: Session) -> None:
+    run(session, _THREAD)
+    steps = [run(session, _WAIT + f"n = {n}") for n in range(12)]
+    pairs = [(kept(session, step.id, "first"), kept(session, step.id, "second")) for step in steps]
+    assert all(first - second in (0, 1) for first, second in pairs), pairs
+    assert all(a < b for (a, _), (b, _) in itertools.pairwise(pairs)), pairs
+
+
+def test_a_process_that_the_code_itself_has_stopped_stays_stopped(session: Session) -> None:
+    run(
+        session,
+        "import subprocess, signal\np = subprocess.Popen(['sleep', '1000'])\np.send_signal(signal.SIGSTOP)",
+    )
+    run(session, "x = 1")
+    state = "print(open(f'/proc/{p.pid}/stat').read().rpartition(')')[2].split()[0])"
+    assert run(session, state).outcome.stdout == "T\n"
+
+
+def test_what_is_written_through_a_map_that_stays_open_belongs_to_its_step(
+    isolation: str, tmp_path: Path
+) -> None:
+    """In a tree so large that not every file is looked at; a map is no event, and the file is not closed."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for n in range(1500):
+        (folder / f"{n}").write_bytes(b"0" * 4096)
+    with mulligan.open(folder, isolation=isolation, state=tmp_path / "state") as session:
+        run(session, "import mmap; f = open('7', 'r+b'); m = mmap.mmap(f.fileno(), 0); m[:1] = b'A'")
+        run(session, "m[:1] = b'B'")
+        session.undo()
+        assert run(session, "print(m[:1], open('7', 'rb').read(1))").outcome.stdout == "b'A' b'A'\n"
+        session.undo(2)
+        assert (session.workspace / "7").read_bytes()[:1] == b"0"
+
+
+def test_actions_in_a_row_each_have_a_whole_checkpoint(isolation: str, tmp_path: Path) -> None:
+    """The next one is in the kernel before the twin of the last is there."""
+
+    async def rows() -> None:
+        async with await mulligan.aopen(isolation=isolation, state=tmp_path) as session:
+            sources = [f"n = {n}; _ = open('n', 'w').write('{n}')" for n in range(20)]
+            steps = await asyncio.gather(*(session.run(source) for source in sources))
+            assert [step.reach.exact for step in steps] == [True] * 20
+            assert [step.id for step in steps] == list(range(1, 21))
+            for step in (steps[3], steps[17], steps[0]):
+                back = await session.goto(step.id)
+                assert (back.memory, back.stands) == ("woken", ())
+                told = await session.run("print(n, open('n').read())")
+                assert told.outcome.stdout == f"{step.id - 1} {step.id - 1}\n"
+
+    asyncio.run(rows())
+
+
+def test_an_action_that_kills_the_kernel_at_once_does_not_cost_the_one_before(
+    isolation: str, tmp_path: Path
+) -> None:
+    async def rows() -> None:
+        async with await mulligan.aopen(isolation=isolation, state=tmp_path) as session:
+            for n in range(10):
+                good, bad = await asyncio.gather(
+                    session.run(f"n = {n}; g = iter('ab'); _ = next(g)"),
+                    session.run("import os; os._exit(1)"),
+                )
+                assert (good.outcome.kind, bad.outcome.kind) == ("completed", "lost")
+                assert good.reach.exact, good.reach
+                told = await session.run("print(n, next(g))")
+                assert told.outcome.stdout == f"{n} b\n"
+
+    asyncio.run(rows())
