@@ -36,7 +36,7 @@ _EXECUTE = {
     "store_history": True,
     "user_expressions": {},
     "allow_stdin": False,
-    "stop_on_error": True,
+    "stop_on_error": False,  # what stands in line behind an error is to be run all the same
 }
 
 Ended = Literal["done", "timeout", "killed", "guarded", "lost"]

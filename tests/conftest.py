@@ -10,7 +10,11 @@ from __future__ import annotations
 import functools
 import gc
 import os
+import subprocess
+import sys
 import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import docker
 import pytest
@@ -84,3 +88,52 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.line(f"Nothing here says that Mulligan works in: {', '.join(missing)}", red=True)
         if "docker" in missing and engine_failure():
             terminalreporter.line(f"{engine_failure()}  (`make engine` installs and starts Docker)")
+
+
+RELAY = """
+import socket, sys, threading
+where, engine = sys.argv[1:]
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(where)
+listener.listen(16)
+print("ready", flush=True)
+def carry(source, target):
+    try:
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass
+while True:
+    client, _ = listener.accept()
+    server = socket.socket(socket.AF_UNIX)
+    server.connect(engine)
+    for pair in ((client, server), (server, client)):
+        threading.Thread(target=carry, args=pair, daemon=True).start()
+"""
+
+
+@pytest.fixture
+def relay(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+    """Starts a relay of ours to the engine, which the tests share and which must live; it can be stopped and killed,
+    and started again. Until the test ends DOCKER_HOST leads to it."""
+    engine = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
+    where = Path("/tmp") / f"mulligan-relay-{os.getpid()}.sock"  # a unix socket's path is short
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{where}")
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start() -> subprocess.Popen[bytes]:
+        where.unlink(missing_ok=True)
+        command = [sys.executable, "-c", RELAY, str(where), engine]
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE))
+        stdout = started[-1].stdout
+        assert stdout is not None
+        with stdout:
+            assert stdout.readline() == b"ready\n"
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+    where.unlink(missing_ok=True)

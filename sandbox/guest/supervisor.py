@@ -145,10 +145,7 @@ class Supervisor:
         self.flush_stream()
         self.sockets.send(self.sockets.shell, self.signer.message("execute_reply", reply, header, idents))
         self.say(header, "status", b'{"execution_state": "idle"}')
-        armed = self.armed
-        if armed is not None and armed.after in header:
-            self.armed = None
-            self.checkpoint(armed.request)
+        self.begin_armed(header)
 
     def say(self, header: bytes, kind: str, content: bytes) -> None:
         """Tell every client about a request of the worker's."""
@@ -158,6 +155,14 @@ class Supervisor:
         self.drain_pipes()
         self.flush_stream()
         self.sockets.send(self.sockets.shell, self.signer.seal(parts))
+        self.begin_armed(b"".join(parts[-5:]))  # it may be that to an execution which was not begun
+
+    def begin_armed(self, header: bytes) -> None:
+        """Begin the checkpoint that waited for this execution."""
+        armed = self.armed
+        if armed is not None and armed.after in header:
+            self.armed = None
+            self.checkpoint(armed.request)
 
     def relay_output(self, parts: list[bytes]) -> None:
         self.sockets.publish(self.signer.seal(parts))

@@ -97,6 +97,18 @@ def test_actions_in_a_row_each_have_a_whole_checkpoint(isolation: str, tmp_path:
     asyncio.run(rows())
 
 
+def test_an_action_in_line_behind_one_that_fails_is_run(isolation: str, tmp_path: Path) -> None:
+    async def rows() -> None:
+        async with await mulligan.aopen(isolation=isolation, state=tmp_path) as session:
+            for _ in range(5):
+                bad, good = await asyncio.gather(session.run("1 / 0"), session.run("print('run')"))
+                assert (bad.outcome.kind, good.outcome.stdout) == ("raised", "run\n")
+                assert bad.reach.exact
+                assert good.reach.exact
+
+    asyncio.run(rows())
+
+
 def test_an_action_that_kills_the_kernel_at_once_does_not_cost_the_one_before(
     isolation: str, tmp_path: Path
 ) -> None:

@@ -9,9 +9,8 @@ import gc
 import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import docker
@@ -23,54 +22,7 @@ from mulligan.sandbox.isolation import GUEST, Isolation, Mount
 
 pytestmark = pytest.mark.docker
 
-RELAY = """
-import socket, sys, threading
-where, engine = sys.argv[1:]
-listener = socket.socket(socket.AF_UNIX)
-listener.bind(where)
-listener.listen(16)
-print("ready", flush=True)
-def carry(source, target):
-    try:
-        while data := source.recv(65536):
-            target.sendall(data)
-        target.shutdown(socket.SHUT_WR)
-    except OSError:
-        pass
-while True:
-    client, _ = listener.accept()
-    server = socket.socket(socket.AF_UNIX)
-    server.connect(engine)
-    for pair in ((client, server), (server, client)):
-        threading.Thread(target=carry, args=pair, daemon=True).start()
-"""
-
-
 ENGINE = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
-
-
-@pytest.fixture
-def relay(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
-    """Starts what leads to the engine; what was started before is to be dead."""
-    where = Path("/tmp") / f"mulligan-gone-{os.getpid()}.sock"  # a unix socket's path is short
-    monkeypatch.setenv("DOCKER_HOST", f"unix://{where}")
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start() -> subprocess.Popen[bytes]:
-        where.unlink(missing_ok=True)
-        command = [sys.executable, "-c", RELAY, str(where), ENGINE.removeprefix("unix://")]
-        started.append(subprocess.Popen(command, stdout=subprocess.PIPE))
-        stdout = started[-1].stdout
-        assert stdout is not None
-        with stdout:
-            assert stdout.readline() == b"ready\n"
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
-    where.unlink(missing_ok=True)
 
 
 @pytest.fixture
