@@ -59,7 +59,8 @@ def everyone(but: Iterable[int] = ()) -> list[Identity]:
 
 def stop(but: Iterable[int], patience: float = 1.0) -> list[Identity]:
     """Stop every process but these and those that are stopped already; which they were. Again and again until a
-    look finds no new one, for `patience` seconds: a process may fork faster than we walk."""
+    look finds no new one and each thread has come to rest, for `patience` seconds: a process may fork faster than we
+    walk, and a thread first ends the system call that it is in."""
     but, deadline = set(but), time.monotonic() + patience
     stopped: dict[Identity, None] = {}
     while True:
@@ -67,15 +68,19 @@ def stop(but: Iterable[int], patience: float = 1.0) -> list[Identity]:
         for pid, _ in fresh:
             _signal(pid, signal.SIGSTOP)
         stopped.update(dict.fromkeys(fresh))
-        if not fresh or time.monotonic() > deadline:
+        if time.monotonic() > deadline or (not fresh and all(_is_stopped(pid) for pid, _ in stopped)):
             return list(stopped)
+        if not fresh:
+            time.sleep(0.0002)
 
 
 def _is_stopped(pid: int) -> bool:
+    """Whether no thread of a process runs, or it is gone."""
     try:
-        return read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[0] in (b"T", b"t")
+        tasks = [read(f"/proc/{pid}/task/{task}/stat") for task in os.listdir(f"/proc/{pid}/task")]
     except (FileNotFoundError, ProcessLookupError):
-        return True
+        return not os.path.exists(f"/proc/{pid}")
+    return all(stat.rpartition(b")")[2].split()[0] in b"TtZX" for stat in tasks)
 
 
 def end(keep: set[Identity], but: Iterable[int], patience: float = 5.0) -> list[Identity]:

@@ -29,24 +29,15 @@ import zmq
 
 from . import channel, processes
 from .active import Active, spawn
+from .checkpoints import Checkpoints
 from .entry import Config, admit, confine, report
 from .output import NAMES, Output, Pipe
-from .processes import Identity
 from .signing import Request, Signer
 from .sockets import Sockets
-from .survey import Survey
-from .twins import Pending, Twin, Twins
+from .twins import Twin
 
 #: seconds between two looks at memory where no cgroup bounds it
 POLL_FOR_MEMORY = 0.25
-
-
-class Armed:
-    """A checkpoint that waits for the end of an execution, so that the fork is under way while the host still
-    takes in the outcome."""
-
-    def __init__(self, after: bytes, request: Request) -> None:
-        self.after, self.request = after, request
 
 
 class Supervisor:
@@ -57,17 +48,14 @@ class Supervisor:
         self.output = Output(self.signer)
         self.pipes = (Pipe(b"stdout"), Pipe(b"stderr"))
         self.parent = b"{}"  # the header of the request whose output the pipes carry
-        self.twins = Twins()
+        self.checkpoints = Checkpoints(config, door, self.sockets)
+        self.twins = self.checkpoints.twins
         self.worker: Active | None = None
         self.group = 0  # of the worker and its subprocesses; its twins are in it too
         self.status = 0  # how the last worker ended, as wait(2) says it
         self.info: dict[str, Any] | None = None
         self.spoken: deque[bytes] = deque(maxlen=64)  # before the kernel was ready: why it did not start
-        self.usual: dict[str, int] = {}
-        self.armed: Armed | None = None
-        self.frozen: list[Identity] = []  # stopped while the host takes its snapshot
         self.waking: tuple[Request, float] | None = None
-        self.probing: Twin | None = None
         self.handlers: dict[str, Callable[[Request], None]] = {
             "kernel_info_request": self.on_kernel_info,
             "interrupt_request": self.on_interrupt,
@@ -124,14 +112,13 @@ class Supervisor:
         elif kind == channel.STDIN:
             self.sockets.send(self.sockets.stdin, self.signer.seal(parts, requests=True))
         elif kind == channel.CHECKPOINT and parts:
-            self.on_forked(parts)
+            self.checkpoints.on_forked(parts, self.worker)
         elif kind == channel.WAKE and len(parts) > 1:
             self.on_woken(parts[1])
         elif kind == channel.READY and self.info is None and parts:
             self.on_ready(parts[0])
-        elif kind == channel.PROBE and self.probing is not None and parts:
-            report(self.door, {"twin_memory": parts[0].decode("utf-8", "replace")[:200]})
-            self.probing = None
+        elif kind == channel.PROBE and parts:
+            self.checkpoints.on_probed(parts[0])
 
     def on_begin(self, header: bytes, *shown: bytes) -> None:
         """An execute request begins; `shown` is what its execute_input says, if there is one."""
@@ -145,7 +132,7 @@ class Supervisor:
         self.flush_stream()
         self.sockets.send(self.sockets.shell, self.signer.message("execute_reply", reply, header, idents))
         self.say(header, "status", b'{"execution_state": "idle"}')
-        self.begin_armed(header)
+        self.checkpoints.on_end(header, self.worker)
 
     def say(self, header: bytes, kind: str, content: bytes) -> None:
         """Tell every client about a request of the worker's."""
@@ -155,14 +142,7 @@ class Supervisor:
         self.drain_pipes()
         self.flush_stream()
         self.sockets.send(self.sockets.shell, self.signer.seal(parts))
-        self.begin_armed(b"".join(parts[-5:]))  # it may be that to an execution which was not begun
-
-    def begin_armed(self, header: bytes) -> None:
-        """Begin the checkpoint that waited for this execution."""
-        armed = self.armed
-        if armed is not None and armed.after in header:
-            self.armed = None
-            self.checkpoint(armed.request)
+        self.checkpoints.on_end(b"".join(parts[-5:]), self.worker)  # of one that was not begun, perhaps
 
     def relay_output(self, parts: list[bytes]) -> None:
         self.sockets.publish(self.signer.seal(parts))
@@ -183,7 +163,7 @@ class Supervisor:
         if self.info is None:
             words = b"".join(self.spoken)[-4000:].decode("utf-8", "replace")
             report(self.door, {"error": "the kernel did not start", "detail": words})
-        self.give_up_checkpoints()
+        self.checkpoints.give_up(self.worker)
         if self.waking is not None:
             (request, _), self.waking = self.waking, None
             self.sockets.refuse(request, "WorkerLost", "the twin died while it was being woken")
@@ -191,7 +171,6 @@ class Supervisor:
         self.sockets.notify("worker_lost", ended)
 
     def drop_worker(self) -> None:
-        self.armed = None
         if self.worker is not None:
             self.worker.close()
             self.worker = None
@@ -258,86 +237,12 @@ class Supervisor:
         os._exit(0)
 
     def on_checkpoint(self, request: Request) -> None:
-        """At once, or `after` the execution of that message id: when its reply and its last output are out."""
-        if "after" in request.content:
-            self.armed = Armed(str(request.content["after"]).encode(), request)
-        else:
-            self.checkpoint(request)
-
-    def checkpoint(self, request: Request) -> None:
-        name = str(request.content.get("id", ""))
-        if self.worker is None:
-            return self.sockets.refuse(request, "NoWorker", "there is no worker to checkpoint")
-        if not name or self.twins.knows(name):
-            return self.sockets.refuse(request, "BadId", f"{name!r} is empty or taken")
         self.reap()
-        pid = self.worker.pid
-        ours, theirs = channel.pair()
-        pending = Pending(name, request, ours, processes.everyone({pid, *self.twins.pids()}))
-        look = Survey(pid)
-        self.twins.expect(pending)
-        self.worker.send(channel.CHECKPOINT, [name.encode()], [theirs.detach()])
-        if self.config.memory:
-            pending.private = max(look.private(), self.worker.newly_written())
-        look.finish()  # while it forks
-        pending.seen = self.unusual(look.seen)
-        pending.quiet = not pending.bystanders and _only_thread(pending.seen)
-        self.sockets.tell(request, "checkpoint_begun", {"quiet": pending.quiet})
-
-    def unusual(self, seen: dict[str, Any]) -> dict[str, Any]:
-        """Counts beyond those of the first survey, before any user code: what every worker has and wakes up with."""
-        if not self.usual:
-            self.usual = {what: count for what, count in seen.items() if isinstance(count, int)}
-        return {
-            what: max(0, found - self.usual.get(what, 0)) if isinstance(found, int) else found
-            for what, found in seen.items()
-        }
-
-    def on_forked(self, parts: list[bytes]) -> None:
-        """The worker says that it goes on, or that it could not fork."""
-        if len(parts) == 3:
-            if (pending := self.twins.give_up(parts[0])) is not None:
-                self.sockets.refuse(pending.request, "NoFork", parts[2].decode("utf-8", "replace")[:200])
-            return
-        self.twins.said(parts[0], parts[1] if len(parts) > 1 else b"{}")
-        self.settle_checkpoints()
-
-    def settle_checkpoints(self) -> None:
-        """Answer each checkpoint whose twin has spoken, and of which the worker has said that it goes on."""
-        for pending in self.twins.stillborn():
-            self.sockets.refuse(pending.request, "NoTwin", "no twin has answered")
-        for pending, twin in self.twins.settle(self.worker.pid if self.worker else 0):
-            if twin is None:
-                self.sockets.refuse(pending.request, "NoTwin", "what answered is not a new process")
-                continue
-            if not pending.quiet:
-                self.freeze()
-            report_of = {**pending.report(), "pid": twin.pid, "dead": self.twins.dead()}
-            self.sockets.reply(pending.request, {**report_of, "frozen": bool(self.frozen)})
-            self.probe(twin)
-
-    def give_up_checkpoints(self) -> None:
-        """The worker is dead, or about to be. A twin that has spoken is kept."""
-        self.twins.hear(wait=True)
-        self.settle_checkpoints()
-        for pending in self.twins.forget_pending():
-            self.sockets.refuse(pending.request, "WorkerLost", "the worker died while it was being forked")
-
-    def freeze(self) -> None:
-        """Stop all that could write files, the worker's threads included, until the host has its snapshot."""
-        self.frozen = processes.stop(self.twins.pids())
+        self.checkpoints.ask(request, self.worker)
 
     def on_thaw(self, request: Request) -> None:
-        frozen, self.frozen = self.frozen, []
-        processes.signal_all(frozen, signal.SIGCONT)
+        self.checkpoints.thaw()
         self.sockets.reply(request, {})
-
-    def probe(self, twin: Twin) -> None:
-        """Once, before any user code: have the worker try to read its twin's memory."""
-        if self.config.probe and self.worker is not None:
-            self.config.probe = False
-            self.probing = twin
-            self.worker.send(channel.PROBE, [str(twin.pid).encode()])
 
     def on_halt(self, request: Request) -> None:
         """Kill the worker and every process that was not there at checkpoint `id` (none given: every process);
@@ -348,8 +253,7 @@ class Supervisor:
     def halt(self, twin: Twin | None) -> dict[str, Any]:
         keep = set(twin.bystanders) if twin else set()
         processes.signal_all(keep, signal.SIGSTOP)
-        self.give_up_checkpoints()
-        self.frozen = []
+        self.checkpoints.give_up(self.worker)
         left = processes.end(keep, self.twins.pids())
         self.drop_worker()
         self.reap()
@@ -429,7 +333,7 @@ class Supervisor:
                 self.pass_on(sockets.stdin, channel.STDIN)
             self.twins.hear()
             if self.twins.wait() == 0:
-                self.settle_checkpoints()
+                self.checkpoints.settle(self.worker)
             self.attend_worker(ready)
             if self.output.wait() == 0:
                 self.flush_stream()
@@ -487,13 +391,6 @@ class Supervisor:
             processes.end(set(), self.twins.pids())
         else:
             self.twins.shrink(self.config.memory - used)
-
-
-def _only_thread(seen: dict[str, Any]) -> bool:
-    """Whether a worker's one thread is all that can write its files. Pools of threads do not write."""
-    if "unseen" in seen or seen["mapped"]:
-        return False
-    return bool(seen["threads"] <= seen["pool_threads"])
 
 
 def main() -> None:

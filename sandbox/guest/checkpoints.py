@@ -1,0 +1,127 @@
+"""Checkpoints on their way: asked for, perhaps for the end of an execution, forked, looked at, answered.
+
+A checkpoint is there when its twin has spoken and the worker has said that it goes on. What of the worker a fork does
+not carry is looked at from outside: the worker runs hostile code and could leave out what it likes.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+from typing import Any
+
+from . import channel, processes
+from .active import Active
+from .entry import Config, report
+from .processes import Identity
+from .signing import Request
+from .sockets import Sockets
+from .survey import Survey
+from .twins import Pending, Twin, Twins
+
+
+class Checkpoints:
+    def __init__(self, config: Config, door: socket.socket, sockets: Sockets) -> None:
+        self.config, self.door, self.sockets = config, door, sockets
+        self.twins = Twins()
+        #: the execution after which a checkpoint is to begin, so that the fork is under way while the host still
+        #: takes in the outcome
+        self._armed: tuple[bytes, Request] | None = None
+        #: stopped while the host takes its snapshot
+        self._frozen: list[Identity] = []
+        self._usual: dict[str, int] = {}
+        self._probing: Twin | None = None
+
+    def ask(self, request: Request, worker: Active | None) -> None:
+        """At once, or `after` the execution of that message id: when its reply and its last output are out."""
+        if "after" in request.content:
+            self._armed = str(request.content["after"]).encode(), request
+        else:
+            self._begin(request, worker)
+
+    def on_end(self, header: bytes, worker: Active | None) -> None:
+        """The execution with this header has ended."""
+        if self._armed is not None and self._armed[0] in header:
+            (_, request), self._armed = self._armed, None
+            self._begin(request, worker)
+
+    def _begin(self, request: Request, worker: Active | None) -> None:
+        name = str(request.content.get("id", ""))
+        if worker is None:
+            return self.sockets.refuse(request, "NoWorker", "there is no worker to checkpoint")
+        if not name or self.twins.knows(name):
+            return self.sockets.refuse(request, "BadId", f"{name!r} is empty or taken")
+        ours, theirs = channel.pair()
+        pending = Pending(name, request, ours, processes.everyone({worker.pid, *self.twins.pids()}))
+        look = Survey(worker.pid)
+        self.twins.expect(pending)
+        worker.send(channel.CHECKPOINT, [name.encode()], [theirs.detach()])
+        if self.config.memory:
+            pending.private = max(look.private(), worker.newly_written())
+        look.finish()  # while it forks
+        pending.seen = self._unusual(look.seen)
+        pending.quiet = not pending.bystanders and _only_thread(pending.seen)
+        self.sockets.tell(request, "checkpoint_begun", {"quiet": pending.quiet})
+
+    def _unusual(self, seen: dict[str, Any]) -> dict[str, Any]:
+        """Counts beyond those of the first survey, before any user code: what every worker has and wakes up with."""
+        if not self._usual:
+            self._usual = {what: count for what, count in seen.items() if isinstance(count, int)}
+        return {
+            what: max(0, found - self._usual.get(what, 0)) if isinstance(found, int) else found
+            for what, found in seen.items()
+        }
+
+    def on_forked(self, parts: list[bytes], worker: Active | None) -> None:
+        """The worker says that it goes on, or that it could not fork."""
+        if len(parts) == 3:
+            if (pending := self.twins.give_up(parts[0])) is not None:
+                self.sockets.refuse(pending.request, "NoFork", parts[2].decode("utf-8", "replace")[:200])
+            return
+        self.twins.said(parts[0], parts[1] if len(parts) > 1 else b"{}")
+        self.settle(worker)
+
+    def settle(self, worker: Active | None) -> None:
+        """Answer what is complete, and what will not be."""
+        for pending in self.twins.stillborn():
+            self.sockets.refuse(pending.request, "NoTwin", "no twin has answered")
+        for pending, twin in self.twins.settle(worker.pid if worker else 0):
+            if twin is None:
+                self.sockets.refuse(pending.request, "NoTwin", "what answered is not a new process")
+                continue
+            if not pending.quiet:  # the worker's threads too, until the host has its snapshot
+                self._frozen = processes.stop(self.twins.pids())
+            report_of = {**pending.report(), "pid": twin.pid, "dead": self.twins.dead()}
+            self.sockets.reply(pending.request, {**report_of, "frozen": bool(self._frozen)})
+            self._probe(twin, worker)
+
+    def thaw(self) -> None:
+        frozen, self._frozen = self._frozen, []
+        processes.signal_all(frozen, signal.SIGCONT)
+
+    def give_up(self, worker: Active | None) -> None:
+        """The worker is dead, or about to be. A twin that has been forked is kept."""
+        self._armed = None
+        self.twins.hear(wait=True)
+        self.settle(worker)
+        for pending in self.twins.forget_pending():
+            self.sockets.refuse(pending.request, "WorkerLost", "the worker died while it was being forked")
+
+    def _probe(self, twin: Twin, worker: Active | None) -> None:
+        """Once, before any user code: have the worker try to read its twin's memory."""
+        if self.config.probe and worker is not None:
+            self.config.probe = False
+            self._probing = twin
+            worker.send(channel.PROBE, [str(twin.pid).encode()])
+
+    def on_probed(self, found: bytes) -> None:
+        if self._probing is not None:
+            report(self.door, {"twin_memory": found.decode("utf-8", "replace")[:200]})
+            self._probing = None
+
+
+def _only_thread(seen: dict[str, Any]) -> bool:
+    """Whether a worker's one thread is all that can write its files. Pools of threads do not write."""
+    if "unseen" in seen or seen["mapped"]:
+        return False
+    return bool(seen["threads"] <= seen["pool_threads"])
