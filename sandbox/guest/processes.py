@@ -91,19 +91,22 @@ def end(keep: set[Identity], but: Iterable[int], patience: float = 5.0) -> list[
     """
     but, deadline = set(but), time.monotonic() + patience
     stopped: set[Identity] = set()
+    killed = False
     while True:
         rest = [found for found in everyone(but) if found not in keep]
         fresh = [found for found in rest if found not in stopped]
         for pid, _ in fresh:
             _signal(pid, signal.SIGSTOP)
         stopped.update(fresh)
-        if fresh:
+        late = time.monotonic() > deadline
+        if fresh and not late:
             continue
-        if not rest or time.monotonic() > deadline:
+        if not rest or (late and killed):
             return rest
         for pid, _ in rest:
             _signal(pid, signal.SIGKILL)
-        _wait_for(rest, deadline)
+        killed = True  # at least once, however busy the machine is
+        _wait_for(rest, max(deadline, time.monotonic() + 1.0))
 
 
 def _wait_for(identities: list[Identity], deadline: float) -> None:
