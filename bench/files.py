@@ -37,13 +37,13 @@ class Keeper(Protocol):
 class Ours:
     def __init__(self, store: SnapshotStore) -> None:
         self._store = store
-        self._first = store.snapshot().id
+        self._first = store.snapshot(thorough=False).id
 
     def snapshot(self) -> None:
-        self._store.snapshot()
+        self._store.snapshot(thorough=False)
 
     def undo(self) -> None:
-        if stands := self._store.restore(self._first).stands:
+        if stands := self._store.restore(self._first, thorough=False).stands:
             raise RuntimeError(f"not restored: {stands}")
 
 

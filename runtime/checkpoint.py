@@ -81,6 +81,10 @@ class Checkpoints:
         self._next = ""
         #: files that may change through memory, which no watch and no time tells
         self._mapped: list[bytes] = []
+        #: how many hard links had been asked for at the last three reports of the kernel (-1: not known), and whether
+        #: a file is open under a name that it lost: what is written by such ways no watch tells
+        self._links: tuple[int, ...] = (0, 0, 0)
+        self._ghosts = False
         #: whether the kernel's present memory goes back to a replay
         self._rebuilt = False
 
@@ -97,6 +101,7 @@ class Checkpoints:
     def moved_to(self, confined: Confined) -> None:
         """The sandbox was replaced by a new one: no twin of the old one is left, but for the fresh kernel."""
         self._confined = confined
+        self._links = (-1, -1, -1)
         for step, checkpoint in self._known.items():
             self._known[step] = replace(checkpoint, twin=ROOT if step == 0 else None)
 
@@ -116,16 +121,18 @@ class Checkpoints:
 
         def snapshot() -> None:
             try:
-                taken.append(self._store.snapshot(mapped=self._mapped, thorough=self._store.size <= SMALL))
+                taken.append(self._store.snapshot(mapped=mapped, thorough=thorough))
             except SnapshotError as error:
                 taken.append(error)
 
+        head, mapped, thorough = self._store.head, self._mapped, self._ghosts or self._store.size <= SMALL
         fork = self._fork(snapshot)
-        shot = taken[0] if taken else self._store.snapshot()
-        if isinstance(shot, SnapshotError):
+        try:
+            shot = self._complete(taken, head, set(mapped), thorough)
+        except SnapshotError:
             if fork.name:
                 self._kernel.discard([fork.name])
-            raise shot
+            raise
         checkpoint = Checkpoint(
             step=step,
             snapshot=shot.id,
@@ -139,6 +146,30 @@ class Checkpoints:
         self._known[step] = checkpoint
         return checkpoint
 
+    def _complete(
+        self, taken: list[Snapshot | SnapshotError], head: int | None, mapped: set[bytes], thorough: bool
+    ) -> Snapshot:
+        """The snapshot that was taken during the fork; or another one, if the fork told of ways to write that it could
+        not know of. Its changes are those since `head`.
+        """
+        shot = taken[0] if taken else None
+        if isinstance(shot, SnapshotError):
+            raise shot
+        hidden = not thorough and (self._ghosts or self._linked())
+        if shot is not None and not hidden and mapped.issuperset(self._mapped):
+            return shot
+        shot = self._store.snapshot(mapped=self._mapped, thorough=thorough or hidden)
+        return shot if head is None else replace(shot, changes=self._store.diff(head, shot.id))
+
+    def _linked(self) -> bool:
+        """Whether a hard link may have been made since the report before the last: one that was asked for just before a
+        report is made just after it.
+        """
+        return -1 in self._links or self._links[0] != self._links[-1]
+
+    def _note_links(self, count: int) -> None:
+        self._links = (*self._links[1:], count)
+
     def announce(self) -> str:
         """The name of the twin that is to be made next, for the kernel to begin with it in good time."""
         self._names += 1
@@ -151,8 +182,11 @@ class Checkpoints:
         try:
             fork = self._kernel.checkpoint(name, meanwhile)
         except WorkerLost as error:
-            return Fork("", (f"memory was not captured: {error.message}",), (), (), (), 0.0)
+            why = f"memory was not captured: {error.message}"
+            fork = Fork("", (why,), (), tuple(self._mapped), True, (), -1, 0.0)
         self._bury(fork.dead)
+        self._ghosts = fork.ghosts
+        self._note_links(fork.links)
         self._mapped = [inside for path in fork.mapped if (inside := _inside(path))]
         return fork
 
@@ -175,7 +209,9 @@ class Checkpoints:
         started = time.monotonic()
         target = self._known[step]
         halted = self._kernel.halt(target.twin)
-        files = self._store.restore(target.snapshot, mapped=self._mapped)
+        self._note_links(halted.links)
+        hidden = self._ghosts or self._linked() or bool(halted.kept)
+        files = self._store.restore(target.snapshot, mapped=self._mapped, thorough=hidden)
         stands = [f"process {name} could not be ended" for name in halted.left]
         stands += [_fate(child, halted.kept) for child in target.children]
         stands += [f"{_path(each.path)}: {each.why}" for each in files.stands]

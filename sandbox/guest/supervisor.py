@@ -30,10 +30,11 @@ import zmq
 from . import channel, processes
 from .active import Active, spawn
 from .entry import Config, admit, confine, report
+from .links import Links
 from .output import NAMES, Output, Pipe
 from .signing import Request, Signer, parent_of_input
 from .sockets import Sockets
-from .survey import survey
+from .survey import add_bystander, survey
 from .twins import Pending, Twin, Twins
 
 #: seconds between two looks at memory where no cgroup bounds it
@@ -56,8 +57,8 @@ class Armed:
 
 
 class Supervisor:
-    def __init__(self, config: Config, door: socket.socket, listening: list[int]) -> None:
-        self.config, self.door = config, door
+    def __init__(self, config: Config, door: socket.socket, listening: list[int], links: Links) -> None:
+        self.config, self.door, self.links = config, door, links
         self.signer = Signer(config.key)
         self.sockets = Sockets(self.signer, listening)
         self.output = Output(self.signer)
@@ -256,6 +257,8 @@ class Supervisor:
         ours, theirs = channel.pair()
         bystanders = processes.everyone({self.worker.pid, *self.twins.pids()})
         seen = self.unusual(survey(self.worker.pid))
+        for pid, _ in bystanders:
+            add_bystander(seen, pid)
         private = processes.private(self.worker.pid) if self.config.memory else 0
         self.twins.expect(Pending(name, request, ours, bystanders, seen, private))
         self.worker.send(channel.CHECKPOINT, [name.encode()], [theirs.detach()])
@@ -287,6 +290,7 @@ class Supervisor:
                 self.sockets.refuse(pending.request, "NoTwin", "what answered is not a new process")
                 continue
             report_of = {**pending.report(), "pid": twin.pid, "dead": self.twins.dead()}
+            report_of["links"] = self.links.count
             self.sockets.reply(pending.request, report_of)
             self.probe(twin)
 
@@ -301,7 +305,7 @@ class Supervisor:
         """Kill the worker and every process that was not there at checkpoint `id` (none given: every process);
         stop the rest until a restore lets them go on."""
         twin = self.twins.get(str(request.content.get("id", "")))
-        self.sockets.reply(request, self.halt(twin))
+        self.sockets.reply(request, {**self.halt(twin), "links": self.links.count})
 
     def halt(self, twin: Twin | None) -> dict[str, Any]:
         keep = set(twin.bystanders) if twin else set()
@@ -448,9 +452,10 @@ class Supervisor:
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one signal that Python would have process 1 obey
     door, config, listening = admit()
-    confine(config)
+    links = Links(confine(config))
+    links.start()
     report(door, {"probes": config.probes})
-    supervisor = Supervisor(config, door, listening)
+    supervisor = Supervisor(config, door, listening, links)
     supervisor.start_worker()
     supervisor.serve()
 

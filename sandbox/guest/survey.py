@@ -35,8 +35,25 @@ def survey(pid: int) -> dict[str, Any]:
     return found
 
 
+def add_bystander(seen: dict[str, Any], pid: int) -> None:
+    """Add to a survey what another process can write to without that a watch reports it. One that does not let itself
+    be looked at may hold anything.
+    """
+    try:
+        shared = _shared(processes.read(f"/proc/{pid}/maps"))
+        ghosts = _descriptors(pid)["ghosts"]
+    except (FileNotFoundError, ProcessLookupError):
+        return
+    except OSError:
+        shared, ghosts = set(), 1
+    seen["mapped"] = sorted({*seen.get("mapped", ()), *filter(_is_file, shared)})[: 20 * _MOST]
+    seen["ghosts"] = seen.get("ghosts", 1) + ghosts
+
+
 def _descriptors(pid: int) -> dict[str, Any]:
-    kinds = dict.fromkeys(("sockets", "pipes", "devices", *_ANONYMOUS, "other"), 0)
+    """`ghosts` are files that are open under a name that they lost, and have another one: what is written to them is
+    reported to the folder of the lost name."""
+    kinds = dict.fromkeys(("sockets", "pipes", "devices", *_ANONYMOUS, "other", "ghosts"), 0)
     deleted = []
     for name in os.listdir(f"/proc/{pid}/fd"):
         try:
@@ -54,7 +71,15 @@ def _descriptors(pid: int) -> dict[str, Any]:
             kinds["devices"] += 1
         elif target.endswith(" (deleted)"):
             deleted.append(target[:300])
+            kinds["ghosts"] += _has_a_name(f"/proc/{pid}/fd/{name}")
     return {**kinds, "deleted": deleted[:_MOST]}
+
+
+def _has_a_name(descriptor: str) -> bool:
+    try:
+        return os.stat(descriptor).st_nlink > 0
+    except OSError:
+        return False  # closed since it was listed
 
 
 #: a line of /proc/PID/maps whose mapping is shared and writable; its path

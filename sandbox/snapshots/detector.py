@@ -13,9 +13,10 @@ elsewhere, and not where a change of our own goes unreported.
 
 What a watch does not see, and who sees to it:
 - stores through a shared memory map: whoever knows of maps names their files to `snapshot`;
-- writes through a hard link in another folder: the scan looks at every file with several names each time. One
-  hole is left. A file that gets a second name, is written through it, and loses it again, all between two
-  snapshots, changes behind the back of its first folder. A snapshot that is `thorough` finds it.
+- writes through a hard link in another folder: the scan looks at every file with several names each time;
+- writes through a second name that came and went between two snapshots, and through a file that is open under a name
+  it has lost: the event goes to the folder of that name. Whoever knows that a link was made, or that such a file is
+  open, asks for a snapshot that is `thorough`; who does not know gets one wherever names have come or gone.
 """
 
 from __future__ import annotations
