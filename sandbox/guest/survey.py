@@ -17,6 +17,7 @@ from . import processes
 _POOLS = (b"openblas", b"libgomp", b"libomp", b"libiomp", b"libmkl")
 _ANONYMOUS = ("eventpoll", "eventfd", "timerfd", "signalfd", "inotify")
 _MOST = 50
+_MOST_MAPPED = 1000
 _NO_FILE = ("/dev/zero", "/memfd:", "/SYSV")
 
 
@@ -31,7 +32,10 @@ def survey(pid: int) -> dict[str, Any]:
     found["pool_threads"] = len(os.sched_getaffinity(0)) * sum(pool in maps for pool in _POOLS)
     shared = _shared(maps)
     found["shared_memory"] = sorted(path or "anonymous" for path in shared if not _is_file(path))[:_MOST]
-    found["mapped"] = sorted(filter(_is_file, shared))[: 20 * _MOST]
+    found["mapped"] = sorted(filter(_is_file, shared))
+    if len(found["mapped"]) > _MOST_MAPPED:
+        found["shared_memory"].append(f"of more than {_MOST_MAPPED} mapped files")
+        del found["mapped"][_MOST_MAPPED:]
     return found
 
 
@@ -46,7 +50,7 @@ def add_bystander(seen: dict[str, Any], pid: int) -> None:
         return
     except OSError:
         shared, ghosts = set(), 1
-    seen["mapped"] = sorted({*seen.get("mapped", ()), *filter(_is_file, shared)})[: 20 * _MOST]
+    seen["mapped"] = sorted({*seen.get("mapped", ()), *filter(_is_file, shared)})[:_MOST_MAPPED]
     seen["ghosts"] = seen.get("ghosts", 1) + ghosts
 
 
@@ -82,13 +86,25 @@ def _has_a_name(descriptor: str) -> bool:
         return False  # closed since it was listed
 
 
-#: a line of /proc/PID/maps whose mapping is shared and writable; its path
-_SHARED = re.compile(rb"^\S+ .w.s \S+ \S+ \d+ *(.*)$", re.MULTILINE)
+#: a line of /proc/PID/maps whose mapping is shared and writable; its inode and path
+_SHARED = re.compile(rb"^\S+ .w.s \S+ \S+ (\d+) *(.*)$", re.MULTILINE)
 
 
 def _shared(maps: bytes) -> set[str]:
     """What is mapped shared and writable."""
-    return {path.decode(errors="surrogateescape") for path in _SHARED.findall(maps)}
+    found = {(int(inode), os.fsdecode(path)) for inode, path in _SHARED.findall(maps)}
+    return {_meant(inode, path) for inode, path in found}
+
+
+def _meant(inode: int, path: str) -> str:
+    """The path that the kernel wrote: it writes a line break as it writes four other characters."""
+    for meant in (path, path.replace("\\012", "\n")):
+        try:
+            if os.lstat(meant).st_ino == inode:
+                return meant
+        except (OSError, ValueError):
+            continue
+    return path
 
 
 def _is_file(path: str) -> bool:

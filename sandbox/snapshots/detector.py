@@ -42,12 +42,16 @@ _CHANGE = _MODIFY | _ATTRIB | _CLOSE_WRITE | _MOVED_FROM | _MOVED_TO | _CREATE |
 _EVENT = struct.Struct("iIII")
 _QUEUE = 1 << 20
 
+#: Where a store through a memory map may leave the times of its file as they are: no page is written back, so none is
+#: watched for becoming dirty.
+_TMPFS = 0x01021994
+
 #: Filesystems on which whatever changes a file passes through this kernel, by their magic numbers.
 _LOCAL = {
     0xEF53: "ext4",
     0x58465342: "xfs",
     0x9123683E: "btrfs",
-    0x01021994: "tmpfs",
+    _TMPFS: "tmpfs",
     0x2FC12FC1: "zfs",
     0xF2F52010: "f2fs",
     0xCA451A4E: "bcachefs",
@@ -190,6 +194,11 @@ def _reports(watches: Watches, root: int) -> bool:
     except OSError:
         return False
     return watches.changed() == {b""}
+
+
+def times_tell(root: int) -> bool:
+    """Whether every change of a file moves its ctime, on the filesystem of the tree that is open as `root`."""
+    return _magic(root) != _TMPFS
 
 
 def _magic(fd: int) -> int:

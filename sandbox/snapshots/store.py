@@ -24,7 +24,7 @@ from typing import Self
 
 from mulligan.sandbox.errors import SnapshotError
 from mulligan.sandbox.snapshots.blobs import Blobs
-from mulligan.sandbox.snapshots.detector import Detection, Detector, choose
+from mulligan.sandbox.snapshots.detector import Detection, Detector, choose, times_tell
 from mulligan.sandbox.snapshots.entry import (
     Change,
     Entry,
@@ -227,7 +227,8 @@ class SnapshotStore:
         id = self._index.next_id()
         with self._restarting(), _explained("take a snapshot"), Folders(self._root) as folders:
             self._blobs.begin(id)
-            scan = Scan(folders, self._manifest, self._blobs, self._detector, time.time_ns())
+            told = times_tell(self._root)
+            scan = Scan(folders, self._manifest, self._blobs, self._detector, time.time_ns(), told)
             changes = scan.run(changed, mapped)
             if changes or self.head is None:
                 return Snapshot(id, self.head, changes, self._beyond())

@@ -29,6 +29,7 @@ h = open('far/open', 'w+'); h.write('secnd'); h.flush()
 os.unlink('near/file'); os.link('far/open', 'near/file'); os.unlink('far/open')
 """
 MAP = "f = open('near/file', 'r+b'); m = mmap.mmap(f.fileno(), 5); m[:5] = b'secnd'"
+ODD = "os.rename('near/file', 'near/li\\nne'); os.symlink('li\\nne', 'near/file')\n"
 CHILD = """
 child = subprocess.Popen([sys.executable, '-c', '''if 1:
     import mmap
@@ -49,6 +50,7 @@ WAYS = {
     "through a name that comes and goes, then openly": ("behind('secnd')", "put('near/file', 'third')"),
     "through a name that was lost": (LOSE, "h.seek(0); h.write('third'); h.flush()"),
     "through memory": (MAP, "m[:5] = b'third'"),
+    "through memory, under a name with a line break": (ODD + MAP, "m[:5] = b'third'"),
     "through the memory of another process": (CHILD, NEXT),
 }
 
