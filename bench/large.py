@@ -34,14 +34,16 @@ class Copy:
     """A copy by `cp`, made durable as ours is. Undo, which neither makes durable, copies the first one back."""
 
     def __init__(self, file: Path, folder: Path, how: str) -> None:
-        self._file, self._first, self._next = file, folder / "first", folder / "next"
-        self._how = f"--reflink={how}"
+        self._file, self._folder, self._how = file, folder, f"--reflink={how}"
+        self._first, self._kept = folder / "first", 0
         self._copy(file, self._first)
 
     def save(self) -> None:
-        self._next.unlink(missing_ok=True)
-        self._copy(self._file, self._next)
-        with open(self._next, "rb+") as copied:
+        """Beside the others, as ours keeps them all."""
+        self._kept += 1
+        kept = self._folder / f"{self._kept}"
+        self._copy(self._file, kept)
+        with open(kept, "rb+") as copied:
             os.fdatasync(copied.fileno())
 
     def load(self) -> None:

@@ -23,6 +23,9 @@ _PAGE = 4096
 _BLOCK = 1 << 16
 _ZEROS = bytes(_BLOCK)
 _SEGMENT = 1 << 22
+_AT_ONCE = (
+    1 << 18
+)  #: a larger write has ext4 look for contiguous memory, which took eight times as long (Linux 6.18)
 _WORKERS = min(4, os.cpu_count() or 1)
 _FICLONE = 0x40049409
 _PUNCH_HOLE = 0x02 | 0x01  # with KEEP_SIZE, which the kernel requires
@@ -53,6 +56,13 @@ def copy(source: int, target: int) -> tuple[bytes, int]:
     key = _key(size, _copied(source, target, size))
     os.ftruncate(target, size)
     return key, size
+
+
+def overwrite(source: int, target: int) -> None:
+    """The same for a source whose key is known."""
+    size = os.fstat(source).st_size
+    deque(_copied(source, target, size), maxlen=0)
+    os.ftruncate(target, size)
 
 
 def clone(source: int, target: int) -> bool:
@@ -186,9 +196,9 @@ def _end_of_data(fd: int, start: int) -> int:
 
 
 def _write_all(fd: int, data: bytes, offset: int) -> None:
-    written = os.pwrite(fd, data, offset)
-    while written < len(data):
-        written += os.pwrite(fd, data[written:], offset + written)
+    view, written = memoryview(data), 0
+    while written < len(view):
+        written += os.pwrite(fd, view[written : written + _AT_ONCE], offset + written)
 
 
 def _punch(fd: int, start: int, stop: int) -> None:
