@@ -34,7 +34,7 @@ from .links import Links
 from .output import NAMES, Output, Pipe
 from .signing import Request, Signer, parent_of_input
 from .sockets import Sockets
-from .survey import add_bystander, survey
+from .survey import add_bystanders, survey
 from .twins import Pending, Twin, Twins
 
 #: seconds between two looks at memory where no cgroup bounds it
@@ -257,8 +257,7 @@ class Supervisor:
         ours, theirs = channel.pair()
         bystanders = processes.everyone({self.worker.pid, *self.twins.pids()})
         seen = self.unusual(survey(self.worker.pid))
-        for pid, _ in bystanders:
-            add_bystander(seen, pid)
+        add_bystanders(seen, [pid for pid, _ in bystanders])
         private = processes.private(self.worker.pid) if self.config.memory else 0
         self.twins.expect(Pending(name, request, ours, bystanders, seen, private))
         self.worker.send(channel.CHECKPOINT, [name.encode()], [theirs.detach()])

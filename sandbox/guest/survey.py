@@ -39,19 +39,22 @@ def survey(pid: int) -> dict[str, Any]:
     return found
 
 
-def add_bystander(seen: dict[str, Any], pid: int) -> None:
-    """Add to a survey what another process can write to without that a watch reports it. One that does not let itself
-    be looked at may hold anything.
+def add_bystanders(seen: dict[str, Any], pids: list[int]) -> None:
+    """Add to a survey what other processes can write to without that a watch reports it. One that does not let itself
+    be looked at may hold anything, and so may those that are too many to be looked at.
     """
-    try:
-        shared = _shared(processes.read(f"/proc/{pid}/maps"))
-        ghosts = _descriptors(pid)["ghosts"]
-    except (FileNotFoundError, ProcessLookupError):
-        return
-    except OSError:
-        shared, ghosts = set(), 1
-    seen["mapped"] = sorted({*seen.get("mapped", ()), *filter(_is_file, shared)})[:_MOST_MAPPED]
-    seen["ghosts"] = seen.get("ghosts", 1) + ghosts
+    for pid in pids[:_MOST]:
+        try:
+            shared = _shared(processes.read(f"/proc/{pid}/maps"))
+            ghosts = _descriptors(pid)["ghosts"]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        except OSError:
+            shared, ghosts = set(), 1
+        seen["mapped"] = sorted({*seen.get("mapped", ()), *filter(_is_file, shared)})[:_MOST_MAPPED]
+        seen["ghosts"] = seen.get("ghosts", 1) + ghosts
+    if len(pids) > _MOST:
+        seen["ghosts"] = seen.get("ghosts", 1) + 1
 
 
 def _descriptors(pid: int) -> dict[str, Any]:
