@@ -10,6 +10,7 @@ import os
 import platform
 import statistics
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -96,6 +97,14 @@ def alternate(
         Comparison(work, {who: by[who] for who in order if who in by}, peer if peer in by else None)
         for work, by in took.items()
     ]
+
+
+def seconds(work: Callable[[], None]) -> float:
+    """How long it takes."""
+    os.sync()  # what others wrote is not ours to wait for
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:

@@ -92,6 +92,10 @@ class Checkpoints:
         self._names = 0
         #: files that may change through memory, which no watch and no time tells
         self._mapped: list[bytes] = []
+        #: how many hard links had been asked for at the last three reports of the kernel (-1: not known), and whether
+        #: a file is open under a name that it lost: what is written by such ways no watch tells
+        self._links: tuple[int, ...] = (0, 0, 0)
+        self._ghosts = False
         #: whether the kernel's present memory goes back to a replay
         self._rebuilt = False
 
@@ -108,6 +112,7 @@ class Checkpoints:
     def moved_to(self, confined: Confined) -> None:
         """The sandbox was replaced by a new one: no twin of the old one is left, but for the fresh kernel."""
         self._confined = confined
+        self._links = (-1, -1, -1)
         for step, checkpoint in self._known.items():
             self._known[step] = replace(checkpoint, twin=ROOT if step == 0 else None)
 
@@ -135,7 +140,7 @@ class Checkpoints:
         shot, fork = capture.shot, self._fork(capture.twin)
         changes = shot.changes
         if not capture.quiet:
-            try:  # now that nothing moves
+            try:  # now that nothing moves, and that the ways to write are known of which no watch tells
                 shot = self._snapshot()
             finally:
                 if fork.frozen:
@@ -155,7 +160,17 @@ class Checkpoints:
         return checkpoint
 
     def _snapshot(self) -> Snapshot:
-        return self._store.snapshot(mapped=self._mapped, thorough=self._store.size <= SMALL)
+        thorough = self._ghosts or self._linked() or self._store.size <= SMALL
+        return self._store.snapshot(mapped=self._mapped, thorough=thorough)
+
+    def _linked(self) -> bool:
+        """Whether a hard link may have been made since the report before the last: one that was asked for just before a
+        report is made just after it.
+        """
+        return -1 in self._links or self._links[0] != self._links[-1]
+
+    def _note_links(self, count: int) -> None:
+        self._links = (*self._links[1:], count)
 
     def _is_quiet(self, twin: str) -> bool:
         try:
@@ -173,8 +188,11 @@ class Checkpoints:
         try:
             fork = self._kernel.forked(twin)
         except (WorkerLost, SandboxLost) as error:
-            return Fork("", (f"memory was not captured: {error.message}",), (), (), (), False, 0.0)
+            why = f"memory was not captured: {error.message}"
+            fork = Fork("", (why,), (), (), True, (), -1, False, 0.0)
         self._bury(fork.dead)
+        self._ghosts = fork.ghosts
+        self._note_links(fork.links)
         self._mapped = [inside for path in fork.mapped if (inside := _inside(path))]
         return fork
 
@@ -197,7 +215,9 @@ class Checkpoints:
         started = time.monotonic()
         target = self._known[step]
         halted = self._kernel.halt(target.twin)
-        files = self._store.restore(target.snapshot, mapped=self._mapped)
+        self._note_links(halted.links)
+        hidden = self._ghosts or self._linked() or bool(halted.kept)
+        files = self._store.restore(target.snapshot, mapped=self._mapped, thorough=hidden)
         stands = [f"process {name} could not be ended" for name in halted.left]
         stands += [_fate(child, halted.kept) for child in target.children]
         stands += [f"{_path(each.path)}: {each.why}" for each in files.stands]

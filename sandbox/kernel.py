@@ -67,15 +67,19 @@ class Execution:
 @dataclass(frozen=True, slots=True)
 class Fork:
     """A checkpoint of memory. `stands` are the things that waking its twin would not bring back, in words, and
-    `children` the processes that were there, as "PID COMMAND"; `mapped`: paths in the sandbox of files that the worker
-    can write through memory; `dead` the names of earlier twins that are gone; `frozen`: other processes or threads
-    could write files, and are stopped until `thaw`; `duration` in seconds."""
+    `children` the processes that were there, as "PID COMMAND". `mapped`: paths in the sandbox of files that a process
+    can write through memory. `ghosts`: one has a file open under a name that the file has lost. `dead`: the names of
+    earlier twins that are gone. `links`: how many hard links were asked for in this sandbox so far, -1 where that is
+    not known. `frozen`: other processes or threads could write files, and are stopped until `thaw`. `duration` in
+    seconds."""
 
     name: str
     stands: tuple[str, ...]
     children: tuple[str, ...]
     mapped: tuple[bytes, ...]
+    ghosts: bool
     dead: tuple[str, ...]
+    links: int
     frozen: bool
     duration: float
 
@@ -91,10 +95,12 @@ class _Asked:
 
 @dataclass(frozen=True, slots=True)
 class Halt:
-    """`left`: processes that could not be killed. `kept`: those that were there at the checkpoint, now stopped."""
+    """`left`: processes that could not be killed. `kept`: those that were there at the checkpoint, now stopped.
+    `links` as in `Fork`."""
 
     left: tuple[str, ...]
     kept: tuple[str, ...]
+    links: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,7 +306,9 @@ class Kernel:
             stands=messages.out_of_reach(seen, said),
             children=messages.strings(seen.get("children")),
             mapped=messages.paths(seen.get("mapped")),
+            ghosts=seen.get("ghosts") != 0,
             dead=messages.strings(reply.get("dead")),
+            links=_links(reply),
             frozen=reply.get("frozen") is True,
             duration=_seconds(reply),
         )
@@ -313,7 +321,7 @@ class Kernel:
         """Kill the worker and every process that was not there at checkpoint `keep`; stop those that were."""
         reply = self._ask("halt_request", {"id": keep or ""})
         self._lost = None
-        return Halt(messages.strings(reply.get("left")), messages.strings(reply.get("kept")))
+        return Halt(messages.strings(reply.get("left")), messages.strings(reply.get("kept")), _links(reply))
 
     def restore(self, name: str | None) -> tuple[str, ...]:
         """Wake a twin; without a name, start a fresh worker. What did not come back, in words. Raises TwinLost."""
@@ -484,6 +492,11 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 def _seconds(reply: Mapping[str, Any]) -> float:
     value = reply.get("seconds")
     return float(value) if isinstance(value, (int, float)) else 0.0
+
+
+def _links(reply: Mapping[str, Any]) -> int:
+    count = reply.get("links")
+    return count if isinstance(count, int) and not isinstance(count, bool) else -1
 
 
 def _equal(a: bytes, b: bytes) -> bool:

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import signal
 import socket
+from collections import deque
 from typing import Any
 
 from . import channel, processes
 from .active import Active
 from .entry import Config, report
+from .links import Links
 from .processes import Identity
 from .signing import Request
 from .sockets import Sockets
-from .survey import Survey
+from .survey import Survey, add_bystanders
 from .twins import Pending, Twin, Twins
 
 
 class Checkpoints:
-    def __init__(self, config: Config, door: socket.socket, sockets: Sockets) -> None:
-        self.config, self.door, self.sockets = config, door, sockets
+    def __init__(self, config: Config, door: socket.socket, sockets: Sockets, links: Links) -> None:
+        self.config, self.door, self.sockets, self.links = config, door, sockets, links
         self.twins = Twins()
         #: the execution after which a checkpoint is to begin, so that the fork is under way while the host still
         #: takes in the outcome
@@ -30,6 +32,9 @@ class Checkpoints:
         #: stopped while the host takes its snapshot
         self._frozen: list[Identity] = []
         self._usual: dict[str, int] = {}
+        #: how many hard links had been asked for at the last checkpoints: one that was asked for just before may be
+        #: made just after
+        self._counts: deque[int] = deque([0, 0], maxlen=2)
         self._probing: Twin | None = None
 
     def ask(self, request: Request, worker: Active | None) -> None:
@@ -60,7 +65,8 @@ class Checkpoints:
             pending.private = max(look.private(), worker.newly_written())
         look.finish()  # while it forks
         pending.seen = self._unusual(look.seen)
-        pending.quiet = not pending.bystanders and _only_thread(pending.seen)
+        add_bystanders(pending.seen, [pid for pid, _ in pending.bystanders])
+        pending.quiet = not pending.bystanders and _only_thread(pending.seen) and self._no_links()
         self.sockets.tell(request, "checkpoint_begun", {"quiet": pending.quiet})
 
     def _unusual(self, seen: dict[str, Any]) -> dict[str, Any]:
@@ -71,6 +77,12 @@ class Checkpoints:
             what: max(0, found - self._usual.get(what, 0)) if isinstance(found, int) else found
             for what, found in seen.items()
         }
+
+    def _no_links(self) -> bool:
+        """Whether no hard link can have been made since the checkpoint before."""
+        before = set(self._counts)
+        self._counts.append(self.links.count)
+        return before == {self.links.count} and self.links.count >= 0
 
     def on_forked(self, parts: list[bytes], worker: Active | None) -> None:
         """The worker says that it goes on, or that it could not fork."""
@@ -92,7 +104,8 @@ class Checkpoints:
             if not pending.quiet:  # the worker's threads too, until the host has its snapshot
                 self._frozen = processes.stop(self.twins.pids())
             report_of = {**pending.report(), "pid": twin.pid, "dead": self.twins.dead()}
-            self.sockets.reply(pending.request, {**report_of, "frozen": bool(self._frozen)})
+            moving = {"frozen": bool(self._frozen), "links": self.links.count}
+            self.sockets.reply(pending.request, {**report_of, **moving})
             self._probe(twin, worker)
 
     def thaw(self) -> None:
@@ -121,7 +134,8 @@ class Checkpoints:
 
 
 def _only_thread(seen: dict[str, Any]) -> bool:
-    """Whether a worker's one thread is all that can write its files. Pools of threads do not write."""
-    if "unseen" in seen or seen["mapped"]:
+    """Whether a worker's one thread is all that can write its files, and a watch sees it. Pools of threads do not
+    write."""
+    if "unseen" in seen or seen["mapped"] or seen["ghosts"]:
         return False
     return bool(seen["threads"] <= seen["pool_threads"])

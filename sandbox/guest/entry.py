@@ -49,8 +49,10 @@ def report(door: socket.socket, what: dict[str, Any]) -> None:
         os._exit(0)
 
 
-def confine(config: Config) -> None:
-    """Limits, no debugging of this process, the syscall filter; then try whether it all holds."""
+def confine(config: Config) -> int:
+    """Limits, no debugging of this process, the syscall filter; then try whether it all holds. The listener that is
+    told of hard links, or -1.
+    """
     for name, value in config.limits.items():
         kind = getattr(resource, f"RLIMIT_{name.upper()}")
         hard = resource.getrlimit(kind)[1]
@@ -61,5 +63,6 @@ def confine(config: Config) -> None:
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     os.umask(0o022)
     os.chdir("/workspace")
-    seccomp.install()
+    listener = seccomp.install_telling()
     config.probes = probes.run()
+    return listener

@@ -94,6 +94,9 @@ REFUSED: Sequence[Call] = (
     ("sched_setaffinity", 203, 122),
 )
 
+#: Calls of which a listener is told before they go on: they make a second name for a file (links.py).
+TOLD: Sequence[Call] = (("link", 86, None), ("linkat", 265, 37))
+
 CLONE_NEW_ANY = 0x7E020000  # NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
 TIOCSTI, TIOCLINUX = 0x5412, 0x541C
 AF_UNIX, AF_INET, AF_INET6, AF_NETLINK = 1, 2, 10, 16
@@ -106,13 +109,16 @@ ARCHITECTURES = {
 # struct seccomp_data: the low halves of the arguments suffice, for the kernel reads no more of these.
 NUMBER, ARCH, ARGUMENTS = 0, 4, 16
 LOAD, AND, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x54, 0x15, 0x35, 0x45, 0x06
-ALLOW, KILL, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
+ALLOW, KILL, ERRNO, TELL = 0x7FFF0000, 0x80000000, 0x00050000, 0x7FC00000
+ALL_THREADS, NEW_LISTENER, ALL_THREADS_OR_ESRCH = 1, 8, 16
 
 Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, constant
 
 
-def program(machine: str) -> list[Instruction]:
-    """The filter for one kind of machine, as `uname -m` names it. An unknown one has none: KeyError."""
+def program(machine: str, *, telling: bool = False) -> list[Instruction]:
+    """The filter for one kind of machine, as `uname -m` names it. An unknown one has none: KeyError. `telling`: what is
+    in TOLD waits for a listener.
+    """
     column, arch, _ = ARCHITECTURES[machine]
     code: list[Instruction] = [
         (LOAD, 0, 0, ARCH),
@@ -124,6 +130,8 @@ def program(machine: str) -> list[Instruction]:
         code += [(AT_LEAST, 0, 1, 0x40000000), _refuse(errno.EPERM)]  # x32: other numbers for the same calls
     for _, *numbers in REFUSED:
         code += _when(numbers[column], [_refuse(errno.EPERM)])
+    for _, *numbers in TOLD if telling else ():
+        code += _when(numbers[column], [(RETURN, 0, 0, TELL)])
     for on_x86_64, on_aarch64, rule in _looking_at_arguments():
         code += _when((on_x86_64, on_aarch64)[column], rule)
     return [*code, (RETURN, 0, 0, ALLOW)]
@@ -135,15 +143,29 @@ def install() -> None:
     May be repeated; each time adds the same filter once more. OSError when the kernel refuses, KeyError on a kind
     of machine that the table does not know.
     """
+    if _install(program(platform.machine()), ALL_THREADS) != 0:
+        raise OSError(ctypes.get_errno(), "the syscall filter was refused")
+
+
+def install_telling() -> int:
+    """As `install`, and the descriptor of a listener that is told of the calls in TOLD, which wait for its answer; -1
+    where the kernel has no such thing (before 5.7) or somebody around us listens already: nobody is told then.
+    """
+    flags = ALL_THREADS | ALL_THREADS_OR_ESRCH | NEW_LISTENER
+    listener = _install(program(platform.machine(), telling=True), flags)
+    if listener < 0:
+        install()
+    return listener
+
+
+def _install(code: list[Instruction], flags: int) -> int:
     libc = ctypes.CDLL(None, use_errno=True)
-    code = program(platform.machine())
     if libc.prctl(38, 1, 0, 0, 0):  # PR_SET_NO_NEW_PRIVS, without which only root may filter
         raise OSError(ctypes.get_errno(), "no_new_privs was refused")
     filters = (_Filter * len(code))(*(_Filter(*instruction) for instruction in code))
     packed = _Program(len(code), filters)
     number = ARCHITECTURES[platform.machine()][2]
-    if answer := libc.syscall(number, 1, 1, ctypes.byref(packed)):  # SECCOMP_SET_MODE_FILTER, on all threads
-        raise OSError(ctypes.get_errno(), f"the syscall filter was refused ({answer})")
+    return int(libc.syscall(number, 1, flags, ctypes.byref(packed)))  # SECCOMP_SET_MODE_FILTER
 
 
 def _looking_at_arguments() -> list[tuple[int | None, int | None, list[Instruction]]]:

@@ -31,6 +31,7 @@ from . import channel, processes
 from .active import Active, spawn
 from .checkpoints import Checkpoints
 from .entry import Config, admit, confine, report
+from .links import Links
 from .output import NAMES, Output, Pipe
 from .signing import Request, Signer
 from .sockets import Sockets
@@ -41,14 +42,14 @@ POLL_FOR_MEMORY = 0.25
 
 
 class Supervisor:
-    def __init__(self, config: Config, door: socket.socket, listening: list[int]) -> None:
-        self.config, self.door = config, door
+    def __init__(self, config: Config, door: socket.socket, listening: list[int], links: Links) -> None:
+        self.config, self.door, self.links = config, door, links
         self.signer = Signer(config.key)
         self.sockets = Sockets(self.signer, listening)
         self.output = Output(self.signer)
         self.pipes = (Pipe(b"stdout"), Pipe(b"stderr"))
         self.parent = b"{}"  # the header of the request whose output the pipes carry
-        self.checkpoints = Checkpoints(config, door, self.sockets)
+        self.checkpoints = Checkpoints(config, door, self.sockets, links)
         self.twins = self.checkpoints.twins
         self.worker: Active | None = None
         self.group = 0  # of the worker and its subprocesses; its twins are in it too
@@ -248,7 +249,7 @@ class Supervisor:
         """Kill the worker and every process that was not there at checkpoint `id` (none given: every process);
         stop the rest until a restore lets them go on."""
         twin = self.twins.get(str(request.content.get("id", "")))
-        self.sockets.reply(request, self.halt(twin))
+        self.sockets.reply(request, {**self.halt(twin), "links": self.links.count})
 
     def halt(self, twin: Twin | None) -> dict[str, Any]:
         keep = set(twin.bystanders) if twin else set()
@@ -396,9 +397,10 @@ class Supervisor:
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one signal that Python would have process 1 obey
     door, config, listening = admit()
-    confine(config)
+    links = Links(confine(config))
+    links.start()
     report(door, {"probes": config.probes})
-    supervisor = Supervisor(config, door, listening)
+    supervisor = Supervisor(config, door, listening, links)
     supervisor.start_worker()
     supervisor.serve()
 

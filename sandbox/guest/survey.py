@@ -17,6 +17,7 @@ from . import processes
 _POOLS = (b"openblas", b"libgomp", b"libomp", b"libiomp", b"libmkl")
 _ANONYMOUS = ("eventpoll", "eventfd", "timerfd", "signalfd", "inotify")
 _MOST = 50
+_MOST_MAPPED = 1000
 _NO_FILE = ("/dev/zero", "/memfd:", "/SYSV")
 
 
@@ -55,15 +56,39 @@ class Survey:
 
 def _of_memory(maps: bytes) -> dict[str, Any]:
     shared = _shared(maps)
+    mapped = sorted(filter(_is_file, shared))
+    memory = sorted(path or "anonymous" for path in shared if not _is_file(path))[:_MOST]
+    if len(mapped) > _MOST_MAPPED:
+        memory.append(f"of more than {_MOST_MAPPED} mapped files")
     return {
         "pool_threads": len(os.sched_getaffinity(0)) * sum(pool in maps for pool in _POOLS),
-        "shared_memory": sorted(path or "anonymous" for path in shared if not _is_file(path))[:_MOST],
-        "mapped": sorted(filter(_is_file, shared))[: 20 * _MOST],
+        "shared_memory": memory,
+        "mapped": mapped[:_MOST_MAPPED],
     }
 
 
+def add_bystanders(seen: dict[str, Any], pids: list[int]) -> None:
+    """Add to a survey what other processes can write to without that a watch reports it. One that does not let itself
+    be looked at may hold anything, and so may those that are too many to be looked at.
+    """
+    for pid in pids[:_MOST]:
+        try:
+            shared = _shared(processes.read(f"/proc/{pid}/maps"))
+            ghosts = _descriptors(pid)["ghosts"]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        except OSError:
+            shared, ghosts = set(), 1
+        seen["mapped"] = sorted({*seen.get("mapped", ()), *filter(_is_file, shared)})[:_MOST_MAPPED]
+        seen["ghosts"] = seen.get("ghosts", 1) + ghosts
+    if len(pids) > _MOST:
+        seen["ghosts"] = seen.get("ghosts", 1) + 1
+
+
 def _descriptors(pid: int) -> dict[str, Any]:
-    kinds = dict.fromkeys(("sockets", "pipes", "devices", *_ANONYMOUS, "other"), 0)
+    """`ghosts` are files that are open under a name that they lost, and have another one: what is written to them is
+    reported to the folder of the lost name."""
+    kinds = dict.fromkeys(("sockets", "pipes", "devices", *_ANONYMOUS, "other", "ghosts"), 0)
     deleted = []
     for name in os.listdir(f"/proc/{pid}/fd"):
         try:
@@ -81,11 +106,19 @@ def _descriptors(pid: int) -> dict[str, Any]:
             kinds["devices"] += 1
         elif target.endswith(" (deleted)"):
             deleted.append(target[:300])
+            kinds["ghosts"] += _has_a_name(f"/proc/{pid}/fd/{name}")
     return {**kinds, "deleted": deleted[:_MOST]}
 
 
-#: a line of /proc/PID/maps whose mapping is shared and writable; its path
-_SHARED = re.compile(rb"^\S+ .w.s \S+ \S+ \d+ *(.*)$", re.MULTILINE)
+def _has_a_name(descriptor: str) -> bool:
+    try:
+        return os.stat(descriptor).st_nlink > 0
+    except OSError:
+        return False  # closed since it was listed
+
+
+#: a line of /proc/PID/maps whose mapping is shared and writable; its inode and path
+_SHARED = re.compile(rb"^\S+ .w.s \S+ \S+ (\d+) *(.*)$", re.MULTILINE)
 
 
 #: how such a line can be told without a look at each
@@ -96,7 +129,19 @@ def _shared(maps: bytes) -> set[str]:
     """What is mapped shared and writable."""
     if not any(mode in maps for mode in _MODES):
         return set()
-    return {path.decode(errors="surrogateescape") for path in _SHARED.findall(maps)}
+    found = {(int(inode), os.fsdecode(path)) for inode, path in _SHARED.findall(maps)}
+    return {_meant(inode, path) for inode, path in found}
+
+
+def _meant(inode: int, path: str) -> str:
+    """The path that the kernel wrote: it writes a line break as it writes four other characters."""
+    for meant in (path, path.replace("\\012", "\n")):
+        try:
+            if os.lstat(meant).st_ino == inode:
+                return meant
+        except (OSError, ValueError):
+            continue
+    return path
 
 
 def _is_file(path: str) -> bool:

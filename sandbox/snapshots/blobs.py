@@ -152,7 +152,7 @@ class Blobs:
             return
         with self._verified(key) as fd:
             if not content.clone(fd, target):
-                content.copy(fd, target)
+                content.overwrite(fd, target)
 
     def faults(self) -> Iterator[str]:
         """Reads every blob again; the names of those that are not what was stored."""

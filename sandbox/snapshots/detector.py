@@ -13,9 +13,10 @@ elsewhere, and not where a change of our own goes unreported.
 
 What a watch does not see, and who sees to it:
 - stores through a shared memory map: whoever knows of maps names their files to `snapshot`;
-- writes through a hard link in another folder: the scan looks at every file with several names each time. One
-  hole is left. A file that gets a second name, is written through it, and loses it again, all between two
-  snapshots, changes behind the back of its first folder. A snapshot that is `thorough` finds it.
+- writes through a hard link in another folder: the scan looks at every file with several names each time;
+- writes through a second name that came and went between two snapshots, and through a file that is open under a name
+  it has lost: the event goes to the folder of that name. Whoever knows that a link was made, or that such a file is
+  open, asks for a snapshot that is `thorough`; who does not know gets one wherever names have come or gone.
 """
 
 from __future__ import annotations
@@ -41,12 +42,16 @@ _CHANGE = _MODIFY | _ATTRIB | _CLOSE_WRITE | _MOVED_FROM | _MOVED_TO | _CREATE |
 _EVENT = struct.Struct("iIII")
 _QUEUE = 1 << 20
 
+#: Where a store through a memory map may leave the times of its file as they are: no page is written back, so none is
+#: watched for becoming dirty.
+_TMPFS = 0x01021994
+
 #: Filesystems on which whatever changes a file passes through this kernel, by their magic numbers.
 _LOCAL = {
     0xEF53: "ext4",
     0x58465342: "xfs",
     0x9123683E: "btrfs",
-    0x01021994: "tmpfs",
+    _TMPFS: "tmpfs",
     0x2FC12FC1: "zfs",
     0xF2F52010: "f2fs",
     0xCA451A4E: "bcachefs",
@@ -189,6 +194,11 @@ def _reports(watches: Watches, root: int) -> bool:
     except OSError:
         return False
     return watches.changed() == {b""}
+
+
+def times_tell(root: int) -> bool:
+    """Whether every change of a file moves its ctime, on the filesystem of the tree that is open as `root`."""
+    return _magic(root) != _TMPFS
 
 
 def _magic(fd: int) -> int:

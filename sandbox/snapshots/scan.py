@@ -35,17 +35,25 @@ _MOVED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.EINVAL, 
 class Scan:
     """One pass. Changes the manifest as it goes: when `run` raises, the manifest must be built anew.
 
-    `now_ns` is the time when the pass begins, by the clock of the file times.
+    `now_ns` is the time when the pass begins, by the clock of the file times. Where those do not tell of every change
+    (`times_tell`), the files of each folder that is looked into are read.
     """
 
     def __init__(
-        self, folders: Folders, manifest: Manifest, blobs: Blobs, detector: Detector, now_ns: int
+        self,
+        folders: Folders,
+        manifest: Manifest,
+        blobs: Blobs,
+        detector: Detector,
+        now_ns: int,
+        times_tell: bool,
     ) -> None:
         self._folders = folders
         self._manifest = manifest
         self._blobs = blobs
         self._detector = detector
         self._settled_ns = now_ns - _TICK_NS
+        self._times_tell = times_tell
         self._before: dict[bytes, Entry | None] = {}
         self._inodes: set[int] = set()
         self._visited: set[bytes] = set()
@@ -145,7 +153,8 @@ class Scan:
         prefix = folder + b"/" if folder else b""
         for name, st in self._list(folder):
             known = was = left.pop(name, None)
-            if known is None or known.ctime_ns != st.st_ctime_ns or known.ino != st.st_ino:
+            moved = known is None or known.ctime_ns != st.st_ctime_ns or known.ino != st.st_ino
+            if moved or not (self._times_tell or stat.S_ISDIR(st.st_mode)):
                 known = self._look(folder, name, st, known)
             if (
                 known is not None

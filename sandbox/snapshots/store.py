@@ -24,7 +24,7 @@ from typing import Self
 
 from mulligan.sandbox.errors import SnapshotError
 from mulligan.sandbox.snapshots.blobs import Blobs
-from mulligan.sandbox.snapshots.detector import Detection, Detector, choose
+from mulligan.sandbox.snapshots.detector import Detection, Detector, choose, times_tell
 from mulligan.sandbox.snapshots.entry import (
     Change,
     Entry,
@@ -58,9 +58,6 @@ class SnapshotStore:
         self._resources = resources
         self._detector = detector
         self._manifest = Manifest()
-        #: Whether a change may be hidden from the watches since the tree was last looked through whole. They miss
-        #: what is written through a second name that came and went; without a folder that changed there was none.
-        self._unsure = False
         self._mapped: frozenset[bytes] = frozenset()
 
     @classmethod
@@ -115,13 +112,15 @@ class SnapshotStore:
         """How many entries the tree had when it was last looked at."""
         return len(self._manifest)
 
-    def snapshot(self, *, mapped: Iterable[bytes] = (), thorough: bool = False) -> Snapshot:
+    def snapshot(self, *, mapped: Iterable[bytes] = (), thorough: bool | None = None) -> Snapshot:
         """Record the tree as it is now; the head again, without changes, when the tree still equals it.
 
         `mapped` are files that processes may write through shared memory maps, which nothing reports: they are
         read by content, now and at the next snapshot. `thorough` compares every entry, and so finds what no
-        watch reports. Raises SnapshotError, with `errno`, when something cannot be read or kept; the head is
-        then where it was, and a later snapshot has all that this one should have had.
+        watch reports: writes through a second name that came and went, or through a lost one. None does so
+        where names have come or gone; False is for who knows that no hard link was made. Raises SnapshotError,
+        with `errno`, when something cannot be read or kept; the head is then where it was, and a later snapshot
+        has all that this one should have had.
         """
         return self._record(frozenset(mapped), thorough=thorough)
 
@@ -163,9 +162,11 @@ class SnapshotStore:
             raise failure
         return self._blobs.read(entry.data, limit)
 
-    def restore(self, id: int, *, mapped: Iterable[bytes] = (), thorough: bool = False) -> FilesRestored:
+    def restore(
+        self, id: int, *, mapped: Iterable[bytes] = (), thorough: bool | None = None
+    ) -> FilesRestored:
         """Make the tree equal to a snapshot, after a snapshot of what is there now, which takes `mapped` and
-        `thorough`, and is thorough anyway where a change could be hidden.
+        `thorough`.
 
         Only paths that differ are touched, and nothing is written when none does. What could not be restored
         is listed in `stands`, and is in the next snapshot as a change; so is what was too deep to be captured.
@@ -174,8 +175,6 @@ class SnapshotStore:
         """
         intent = self._index.require(id)
         now = self._record(frozenset(mapped), thorough=thorough, intent=intent).id
-        if self._unsure:
-            now = self._record(frozenset(mapped), thorough=True, intent=intent).id
         deep = tuple(Unrestored(path, _TOO_DEEP) for path in self._index.beyond(id))
         if now == id:
             return FilesRestored(id, (), deep)
@@ -192,10 +191,14 @@ class SnapshotStore:
         """Read everything that is kept again; the names of what is damaged, `()` when all is whole."""
         return (*self._index.faults(), *self._blobs.faults())
 
-    def _record(self, mapped: frozenset[bytes], *, thorough: bool, intent: int | None = None) -> Snapshot:
+    def _record(
+        self, mapped: frozenset[bytes], *, thorough: bool | None, intent: int | None = None
+    ) -> Snapshot:
         """Scan, keep, commit. A tree that equals the head is the head; the intent to restore the head is none."""
         mapped, self._mapped = mapped | self._mapped, mapped
         changed = self._detector.changed()
+        if thorough is None:
+            thorough = self._names_changed(changed or ())
         if thorough or not self._manifest.trusted:
             changed = None
         snapshot = self._unchanged(changed, mapped) or self._scan(changed, mapped)
@@ -224,24 +227,25 @@ class SnapshotStore:
         id = self._index.next_id()
         with self._restarting(), _explained("take a snapshot"), Folders(self._root) as folders:
             self._blobs.begin(id)
-            self._unsure = changed is not None and (self._unsure or self._names_changed(folders, changed))
-            scan = Scan(folders, self._manifest, self._blobs, self._detector, time.time_ns())
+            told = times_tell(self._root)
+            scan = Scan(folders, self._manifest, self._blobs, self._detector, time.time_ns(), told)
             changes = scan.run(changed, mapped)
             if changes or self.head is None:
                 return Snapshot(id, self.head, changes, self._beyond())
             self._blobs.abandon()
             return self._head_again()
 
-    def _names_changed(self, folders: Folders, changed: set[bytes]) -> bool:
+    def _names_changed(self, folders: Iterable[bytes]) -> bool:
         """Whether names have come or gone in one of these folders. That moves its ctime, which nobody can set."""
-        for folder in changed:
-            known = self._manifest.get(folder)
-            try:
-                if known is None or os.fstat(folders.at(folder)).st_ctime_ns != known.ctime_ns:
-                    return True
-            except OSError:
-                return True
-        return False
+        with Folders(self._root) as opened:
+            return any(self._moved(opened, folder) for folder in folders)
+
+    def _moved(self, opened: Folders, folder: bytes) -> bool:
+        known = self._manifest.get(folder)
+        try:
+            return known is None or os.fstat(opened.at(folder)).st_ctime_ns != known.ctime_ns
+        except OSError:
+            return True
 
     @contextmanager
     def _restarting(self) -> Iterator[None]:

@@ -3,26 +3,58 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 REPOSITORY = Path(__file__).parents[2]
 
 
-def test_a_quick_run_measures_both_detectors_beside_other_keepers() -> None:
+PEERS = ("git", "cp -a", "tar", "rsync --link-dest", "docker commit, new container")
+
+
+def run(path: str) -> dict[str, Any]:
     told = subprocess.run(
         [sys.executable, "-m", "bench", "files", "--quick", "--json"],
         cwd=REPOSITORY,
+        env={**os.environ, "PATH": path},
         capture_output=True,
         text=True,
         timeout=100,
         check=False,
     )
     assert told.returncode == 0, told.stderr
-    report = json.loads(told.stdout)
+    report: dict[str, Any] = json.loads(told.stdout)
+    return report
+
+
+def test_a_quick_run_measures_both_detectors_beside_other_keepers() -> None:
+    report = run(os.environ["PATH"])
     measured = {(each["work"], each["who"]): each["median_ms"] for each in report["measures"]}
-    for who in ("mulligan, watches", "mulligan, scan", "cp -a", "tar"):
+    keepers = {"mulligan, watches", "mulligan, scan", *PEERS}
+    assert {"mulligan, watches", "mulligan, scan", "cp -a", "tar"} <= keepers - report["left_out"].keys()
+    for who in keepers - report["left_out"].keys():
         assert measured["snapshot of 200 files", who] > 0
         assert measured["undo in 200 files", who] > 0
-    assert [aim["aim"] for aim in report["aims"]] == ["snapshot of 200 files, nothing changed, ms"]
+    for who in {"mulligan", "cp and fdatasync", "cp --reflink"} - report["left_out"].keys():
+        assert measured["snapshot of 8 MB changed in one file", who] > 0
+        assert measured["undo of 8 MB changed in one file", who] > 0
+    assert all(report["left_out"].values()), "whoever is left out, it is said why"
+    assert [aim["aim"] for aim in report["aims"]] == [
+        "snapshot of 200 files, nothing changed, ms",
+        "snapshot of 8 MB changed in one file, as a multiple of cp and fdatasync",
+        "undo of 8 MB changed in one file, as a multiple of cp and fdatasync",
+    ]
+
+
+def test_a_peer_that_is_not_there_is_named_with_the_reason(tmp_path: Path) -> None:
+    for command in ("cp", "tar"):
+        (tmp_path / command).symlink_to(shutil.which(command) or command)
+    report = run(path=str(tmp_path))
+    missing = {"git": "git", "rsync --link-dest": "rsync", "docker commit, new container": "docker"}
+    for who, command in missing.items():
+        assert report["left_out"][who] == f"there is no {command} here"
+        assert who not in {each["who"] for each in report["measures"]}

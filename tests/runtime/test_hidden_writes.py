@@ -1,0 +1,87 @@
+"""In a tree that is too large to be looked through each time: writes of which no watch tells are kept all the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+import mulligan
+from mulligan import Session
+from mulligan.runtime.checkpoint import SMALL
+
+PLANT = f"""
+import mmap, os, subprocess, sys
+os.mkdir('near'); os.mkdir('far')
+for number in range({SMALL + 100}):
+    open(f'far/{{number}}', 'w').close()
+def put(path, text):
+    with open(path, 'w') as file:
+        file.write(text)
+def behind(text):
+    os.link('near/file', 'far/other'); put('far/other', text); os.unlink('far/other')
+put('near/file', 'first'.ljust(4096))
+"""
+READ = "print(open('near/file').read(5))"
+
+LOSE = """
+h = open('far/open', 'w+'); h.write('secnd'); h.flush()
+os.unlink('near/file'); os.link('far/open', 'near/file'); os.unlink('far/open')
+"""
+MAP = "f = open('near/file', 'r+b'); m = mmap.mmap(f.fileno(), 5); m[:5] = b'secnd'"
+ODD = "os.rename('near/file', 'near/li\\nne'); os.symlink('li\\nne', 'near/file')\n"
+CHILD = """
+child = subprocess.Popen([sys.executable, '-c', '''if 1:
+    import mmap
+    f = open("near/file", "r+b")
+    m = mmap.mmap(f.fileno(), 5)
+    for word in (b"secnd", b"third"):
+        m[:5] = word
+        print(flush=True)
+        input()
+'''], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+child.stdout.readline()
+"""
+NEXT = "child.stdin.write(b'\\n'); child.stdin.flush(); child.stdout.readline()"
+
+#: how the file is changed in two actions: to "secnd", then to "third"
+WAYS = {
+    "through a name that comes and goes": ("behind('secnd')", "behind('third')"),
+    "through a name that comes and goes, then openly": ("behind('secnd')", "put('near/file', 'third')"),
+    "through a name that was lost": (LOSE, "h.seek(0); h.write('third'); h.flush()"),
+    "through memory": (MAP, "m[:5] = b'third'"),
+    "through memory, under a name with a line break": (ODD + MAP, "m[:5] = b'third'"),
+    "through the memory of another process": (CHILD, NEXT),
+}
+
+
+@pytest.fixture(scope="module")
+def planted(isolation: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    with mulligan.open(isolation=isolation, state=tmp_path_factory.mktemp("state")) as session:
+        yield session
+
+
+@pytest.fixture
+def large(planted: Session) -> Session:
+    planted.reset()
+    done(planted, PLANT)
+    return planted
+
+
+def done(session: Session, source: str) -> int:
+    step = session.run(source)
+    assert step.outcome.kind == "completed", step.outcome.text
+    assert step.reach is not None
+    return step.id
+
+
+def text(session: Session) -> str:
+    return session.run(READ).outcome.stdout.strip()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_each_step_has_what_it_wrote(large: Session, way: str) -> None:
+    first, second, third = large.timeline.cursor, *(done(large, source) for source in WAYS[way])
+    for step, wanted in [(second, "secnd"), (third, "third"), (first, "first"), (second, "secnd")]:
+        large.goto(step)
+        assert (step, text(large)) == (step, wanted)
