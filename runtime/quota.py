@@ -19,6 +19,8 @@ from collections.abc import Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from mulligan.policies.decision import Decision, Finding
+
 #: bytes, and files, of free space whose loss makes us walk the tree again
 STRIDE, FILES_STRIDE = 64 << 20, 20_000
 #: free bytes under which an action may not push the host's disk
@@ -41,12 +43,13 @@ class DiskQuota:
             self._free()
         )  # since the last walk: what is freed and written again counts as written
 
-    def exceeded(self) -> str | None:
+    def exceeded(self) -> Finding | None:
         """Why the running action must end, or None. Called a few times a second."""
         free, _ = self._free()
         if free < RESERVE:
-            return f"the host's disk is nearly full ({free >> 20} MiB are left)"
-        return self.overfilled()
+            return _deny(f"the host's disk is nearly full ({free >> 20} MiB are left)")
+        why = self.overfilled()
+        return _deny(why) if why is not None else None
 
     def overfilled(self) -> str | None:
         """What of the session's own is too much, or None: said once, and again when it has grown. Called between
@@ -75,6 +78,11 @@ class DiskQuota:
     def _free(self) -> tuple[int, int]:
         status = os.statvfs(self._files)
         return status.f_bavail * status.f_frsize, status.f_favail
+
+
+def _deny(reason: str) -> Finding:
+    instead = "write less, or remove what is no longer needed first"
+    return Finding(decision=Decision.DENY, rule="resources.disk", reason=reason, instead=instead)
 
 
 class Moved(Exception):

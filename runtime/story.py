@@ -11,15 +11,16 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mulligan.policies.decision import Decision, Finding, Verdict
-from mulligan.policies.judge import judge_proposal
+from mulligan.policies.judge import judge_proposal, unjudged
 from mulligan.policies.policy import Policy
 from mulligan.runtime.changes import present
 from mulligan.runtime.checkpoint import Checkpoint, Checkpoints, Replay, Restoration
 from mulligan.runtime.collector import Collector, Stray
 from mulligan.runtime.errors import NothingToUndo, SessionBroken, SessionClosed
+from mulligan.runtime.guard import Guard
 from mulligan.runtime.ledger import Entry, Ledger
 from mulligan.runtime.outcome import Completed, Lost, Outcome, Output, Raised, Refused, Reverted, TimedOut
 from mulligan.runtime.quota import DiskQuota
@@ -28,7 +29,10 @@ from mulligan.runtime.timeline import Timeline
 from mulligan.sandbox.confined import Confined
 from mulligan.sandbox.errors import SandboxError, SandboxLost, SnapshotError
 from mulligan.sandbox.kernel import Execution
-from mulligan.sandbox.messages import Event
+from mulligan.sandbox.messages import Event, Stream
+
+if TYPE_CHECKING:
+    from mulligan.runtime.protected import Protected
 
 Watcher = Callable[[Event], None]
 
@@ -51,6 +55,7 @@ class Story:
         confined: Confined,
         policy: Policy,
         quota: DiskQuota,
+        protected: Protected | None,
         reenter: Callable[[], Confined],
     ) -> None:
         self._ledger = ledger
@@ -58,6 +63,7 @@ class Story:
         self.confined = confined
         self._policy = policy
         self._quota = quota
+        self._protected = protected
         self._reenter = reenter
         self._stray = Stray()
         self.closing = False
@@ -68,6 +74,8 @@ class Story:
         checkpoint = self._checkpoints.begin()
         self._record("opened", 0, {"isolation": self.confined.report.engine})
         self._record("checkpointed", 0, _checkpoint_record(checkpoint))
+        if self._protected is not None:
+            self._protected.begin(self._checkpoints)
 
     # -- a step ----------------------------------------------------------------------------------------------
 
@@ -75,6 +83,7 @@ class Story:
         """One step. The ticket's step is there as soon as the outcome is; the checkpoint follows."""
         try:
             self._check_whole()
+            self._put_back_protected()
             step = self._propose(action)
             verdict = judge_proposal(self._policy, action.source)
             if verdict.decision is not Decision.ALLOW:
@@ -82,6 +91,8 @@ class Story:
             outcome = self._run(action, timeout or self._policy.resources.wall, watch)
             if _must_go_back(outcome):
                 return self._take_back(ticket, step, action, outcome)
+            if self._protected is not None:
+                return self._keep_if_allowed(self._protected, ticket, step, action, outcome)
             self._reply(ticket, step, action, outcome)
             self._keep(step, ticket)
         except BaseException as error:
@@ -92,7 +103,10 @@ class Story:
                 raise
 
     def look(self) -> None:
-        """Between actions: where the files have come to hold too much, end all that runs and go back to the cursor."""
+        """Between actions: where the files have come to hold too much, end all that runs and go back to the cursor;
+        and put back what is protected."""
+        with suppress(SessionBroken, SessionClosed, SandboxError):
+            self._put_back_protected()
         why = None if self.closing else self._quota.overfilled()
         if why is None:
             return
@@ -100,6 +114,15 @@ class Story:
         self.confined.close()
         with suppress(SessionBroken, SessionClosed, SandboxError):  # the next call tries again, and says so
             self._check_whole()
+
+    def _put_back_protected(self) -> None:
+        """What a process changed between actions: end all processes, and go back to the cursor."""
+        found = self._protected.wire.tripped if self._protected is not None and not self.closing else None
+        if found is None:
+            return
+        self._record("tripped", None, {"rule": found.rule, "why": found.reason})
+        self._return_to(self.timeline.cursor, spare=False)
+        self._stray.add(Stream("stderr", f"[Between actions {found.reason}. It was put back.]\n"))
 
     def _propose(self, action: Action) -> int:
         step = max(self.timeline.nodes) + 1
@@ -123,18 +146,19 @@ class Story:
         for event in self._stray.take():  # of threads and subprocesses, since the last action
             observe(event)
         started = time.monotonic()
+        guard = Guard(self._quota, self._protected)
         try:
             execution = self.confined.kernel.execute(
                 action.source,
                 observe,
                 timeout=timeout,
-                guard=self._quota.exceeded,
+                guard=guard.ask,
                 then=self._checkpoints.announce(),
             )
         except SandboxLost:
             cause = f"the sandbox ended: {self.confined.last_words()}".rstrip(": ")
             return Lost(output=collector.output(), cause=cause, duration=time.monotonic() - started)
-        return _outcome(execution, collector, timeout)
+        return _outcome(execution, collector, timeout, guard.found)
 
     def _reply(self, ticket: Ticket, id: int, action: Action, outcome: Outcome) -> None:
         self._record("settled", id, {"outcome": outcome.record()})
@@ -148,7 +172,7 @@ class Story:
             self._move(cursor, "revert")
         stands: tuple[str, ...] = ()
         try:
-            stands = self._return_to(cursor).stands
+            stands = self._return_to(cursor, spare=not _over_protected(outcome)).stands
         except (SessionBroken, SessionClosed) as error:
             stands = (error.message,)  # raised on the next call; this one has an outcome to give
         self._checkpoints.alias(step, cursor, stands)
@@ -159,6 +183,27 @@ class Story:
         self._reply(ticket, step, action, Refused(verdict=verdict))
         self._checkpoints.alias(step, self.timeline.cursor)
         ticket.settled.set_result(self._checkpoints[step])
+
+    def _keep_if_allowed(
+        self, protected: Protected, ticket: Ticket, step: int, action: Action, outcome: Outcome
+    ) -> None:
+        """Where paths are protected, nobody is told before it is known what changed. What cannot be known is denied."""
+        try:
+            checkpoint = self._checkpoints.take(step)
+            verdict = protected.judge(self._checkpoints[self.timeline.cursor], checkpoint)
+        except SnapshotError as error:
+            verdict = Verdict.of((unjudged(f"what changed could not be looked at: {error.message}"),))
+        except SandboxLost:
+            cause = "the sandbox ended before what the action changed could be looked at"
+            lost = Lost(output=outcome.output, error=outcome.error, duration=outcome.duration, cause=cause)
+            return self._take_back(ticket, step, action, lost)
+        if verdict.decision is not Decision.ALLOW:
+            reverted = Reverted(
+                output=outcome.output, error=outcome.error, duration=outcome.duration, verdict=verdict
+            )
+            return self._take_back(ticket, step, action, reverted)
+        self._reply(ticket, step, action, outcome)
+        self._settle(step, ticket, checkpoint)
 
     def _keep(self, step: int, ticket: Ticket) -> None:
         try:
@@ -171,6 +216,9 @@ class Story:
             self._check_whole()
             ticket.settled.set_result("there is no checkpoint: the sandbox ended")
             return
+        self._settle(step, ticket, checkpoint)
+
+    def _settle(self, step: int, ticket: Ticket, checkpoint: Checkpoint) -> None:
         self._record("checkpointed", step, _checkpoint_record(checkpoint))
         ticket.settled.set_result(checkpoint)
         for thinned in self._checkpoints.thin(step):
@@ -209,17 +257,19 @@ class Story:
     def _move(self, target: int, by: str) -> None:
         self._record("moved", None, {"cursor": target, "by": by})
 
-    def _return_to(self, target: int) -> Restoration:
-        """To the state after `target`, in a new sandbox if need be."""
+    def _return_to(self, target: int, *, spare: bool = True) -> Restoration:
+        """To the state after `target`, in a new sandbox if need be; with the processes of then, if they are spared."""
         base = self._nearest_checkpoint(target)
         way = self._way(base)
         try:
-            return self._checkpoints.restore(base, way, lambda event: None)
+            return self._checkpoints.restore(base, way, lambda event: None, spare=spare)
         except SandboxLost:
             self._revive()
-            return self._checkpoints.restore(base, way, lambda event: None)
+            return self._checkpoints.restore(base, way, lambda event: None, spare=spare)
         finally:
             self._stray.take()  # said by what has been taken back
+            if self._protected is not None:
+                self._protected.wire.forget()  # it was ourselves who wrote
 
     def _nearest_checkpoint(self, target: int) -> int:
         """The step itself, or its latest forerunner whose files could be captured."""
@@ -271,18 +321,13 @@ class Story:
         self._record(kind, None, body)
 
 
-def _outcome(execution: Execution, collector: Collector, timeout: float) -> Outcome:
+def _outcome(execution: Execution, collector: Collector, timeout: float, found: Finding | None) -> Outcome:
     output: Output = collector.output()
     error, duration = execution.error or collector.error, execution.duration
     match execution.ended:
         case "guarded":
-            finding = Finding(
-                decision=Decision.DENY,
-                rule="resources.disk",
-                reason=execution.cause,
-                instead="write less, or remove what is no longer needed first",
-            )
-            return Reverted(output=output, error=error, duration=duration, verdict=Verdict.of((finding,)))
+            verdict = Verdict.of(() if found is None else (found,))
+            return Reverted(output=output, error=error, duration=duration, verdict=verdict)
         case "lost":
             return Lost(output=output, error=error, duration=duration, cause=execution.cause)
         case "timeout" | "killed":
@@ -296,6 +341,11 @@ def _outcome(execution: Execution, collector: Collector, timeout: float) -> Outc
     if execution.ok:
         return Completed(output=output, duration=duration)
     return Raised(output=output, error=error, duration=duration)
+
+
+def _over_protected(outcome: Outcome) -> bool:
+    """Whether it goes back because of a protected path. Which process wrote there is not known, so none is spared."""
+    return isinstance(outcome, Reverted) and any(each.rule == "protect" for each in outcome.verdict.findings)
 
 
 def _must_go_back(outcome: Outcome) -> bool:

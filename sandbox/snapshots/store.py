@@ -115,15 +115,18 @@ class SnapshotStore:
         """How many entries the tree had when it was last looked at."""
         return len(self._manifest)
 
-    def snapshot(self, *, mapped: Iterable[bytes] = (), thorough: bool = False) -> Snapshot:
+    def snapshot(
+        self, *, mapped: Iterable[bytes] = (), folders: Iterable[bytes] = (), thorough: bool = False
+    ) -> Snapshot:
         """Record the tree as it is now; the head again, without changes, when the tree still equals it.
 
         `mapped` are files that processes may write through shared memory maps, which nothing reports: they are
-        read by content, now and at the next snapshot. `thorough` compares every entry, and so finds what no
-        watch reports. Raises SnapshotError, with `errno`, when something cannot be read or kept; the head is
-        then where it was, and a later snapshot has all that this one should have had.
+        read by content, now and at the next snapshot. `folders` are looked into whether they were reported or not,
+        and `thorough` compares every entry: both find what no watch reports. Raises SnapshotError, with `errno`,
+        when something cannot be read or kept; the head is then where it was, and a later snapshot has all that
+        this one should have had.
         """
-        return self._record(frozenset(mapped), thorough=thorough)
+        return self._record(frozenset(mapped), folders=frozenset(folders), thorough=thorough)
 
     def diff(self, a: int, b: int) -> tuple[Change, ...]:
         """What turns snapshot `a` into `b`, sorted by path."""
@@ -192,12 +195,20 @@ class SnapshotStore:
         """Read everything that is kept again; the names of what is damaged, `()` when all is whole."""
         return (*self._index.faults(), *self._blobs.faults())
 
-    def _record(self, mapped: frozenset[bytes], *, thorough: bool, intent: int | None = None) -> Snapshot:
+    def _record(
+        self,
+        mapped: frozenset[bytes],
+        *,
+        folders: frozenset[bytes] = frozenset(),
+        thorough: bool,
+        intent: int | None = None,
+    ) -> Snapshot:
         """Scan, keep, commit. A tree that equals the head is the head; the intent to restore the head is none."""
         mapped, self._mapped = mapped | self._mapped, mapped
         changed = self._detector.changed()
         if thorough or not self._manifest.trusted:
             changed = None
+        changed = changed if changed is None else changed | folders
         snapshot = self._unchanged(changed, mapped) or self._scan(changed, mapped)
         if snapshot.id != self.head or intent not in (None, self.head):
             with self._restarting(), _explained("take a snapshot"):
