@@ -88,9 +88,11 @@ class Tripwire:
             self._draw()
 
     def forget(self) -> None:
-        """What was done so far does not count."""
+        """What was done so far does not count, and what could not be watched may be there no more."""
         self.settle()
-        if self._wire is not None:
+        if self._wire is None or self._wire.blind:
+            self._draw()
+        else:
             self._wire.tripped = None
 
     def take_down(self) -> None:
