@@ -47,8 +47,8 @@ class Resources(_Section):
     wall: float = Field(default=120.0, gt=0, description="seconds that one action may take")
     open_files: int = Field(default=4096, ge=64, le=1 << 20, description="descriptors of one process")
     file_size: Bytes = Field(default=8 << 30, description="bytes of one file")
-    disk: Bytes = Field(default=16 << 30, description="bytes that the session's files may grow by")
-    files: int = Field(default=1_000_000, ge=1, le=1 << 32, description="files that may come to be")
+    disk: Bytes = Field(default=16 << 30, description="bytes that the session may add to its files")
+    files: int = Field(default=1_000_000, ge=1, le=1 << 32, description="files that the session may add")
 
 
 class Actions(_Section):

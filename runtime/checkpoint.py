@@ -180,17 +180,24 @@ class Checkpoints:
         self._known[step] = replace(known, step=step, changes=(), duration=0.0, stands=said)
 
     def restore(
-        self, step: int, way: Sequence[Replay], on_event: Callable[[Event], None], *, spare: bool = True
+        self,
+        step: int,
+        way: Sequence[Replay],
+        on_event: Callable[[Event], None],
+        *,
+        spare: bool = True,
+        keep: bool = True,
     ) -> Restoration:
         """Go to the state after `step`. `way` are the actions from the root to it, oldest first. Processes that
-        were there then go on, unless nothing is to be spared.
+        were there then go on, unless nothing is to be spared; the files as they are now are captured, unless they
+        are not to be kept.
 
         Raises SandboxLost when the sandbox is gone; the files are then untouched or at the target.
         """
         started = time.monotonic()
         target = self._known[step]
         halted = self._kernel.halt(target.twin if spare else None)
-        files = self._store.restore(target.snapshot, mapped=self._mapped)
+        files = self._store.restore(target.snapshot, mapped=self._mapped, keep=keep)
         stands = [f"process {name} could not be ended" for name in halted.left]
         stands += [_fate(child, halted.kept) for child in target.children]
         stands += [f"{_path(each.path)}: {each.why}" for each in files.stands]

@@ -331,7 +331,7 @@ class Session:
             checkpoints=Checkpoints(self._store, confined),
             confined=confined,
             policy=policy,
-            quota=DiskQuota(folders.files, policy.resources.disk),
+            quota=DiskQuota(folders.files, policy.resources.disk, policy.resources.files),
             protected=self._protected,
             reenter=self._reenter,
         )

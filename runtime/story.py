@@ -107,13 +107,19 @@ class Story:
         and put back what is protected."""
         with suppress(SessionBroken, SessionClosed, SandboxError):
             self._put_back_protected()
-        why = None if self.closing else self._quota.overfilled()
+        why = None if self.closing else self._quota.overfilled() or self._starves()
         if why is None:
             return
         self._record("overfilled", None, {"why": why})
         self.confined.close()
         with suppress(SessionBroken, SessionClosed, SandboxError):  # the next call tries again, and says so
-            self._check_whole()
+            self._revive()
+            self._return_to(self.timeline.cursor, keep=False)
+
+    def _starves(self) -> str | None:
+        """What the host's disk lacks, in a session of which something runs on between actions."""
+        here = self._checkpoints[self._nearest_checkpoint(self.timeline.cursor)]
+        return self._quota.starved() if here.children or here.stands else None
 
     def _put_back_protected(self) -> None:
         """What a process changed between actions: end all processes, and go back to the cursor."""
@@ -172,7 +178,10 @@ class Story:
             self._move(cursor, "revert")
         stands: tuple[str, ...] = ()
         try:
-            stands = self._return_to(cursor, spare=not _over_protected(outcome)).stands
+            keep = not isinstance(
+                outcome, Reverted
+            )  # what was reverted may be more than the disk holds twice
+            stands = self._return_to(cursor, spare=not _over_protected(outcome), keep=keep).stands
         except (SessionBroken, SessionClosed) as error:
             stands = (error.message,)  # raised on the next call; this one has an outcome to give
         self._checkpoints.alias(step, cursor, stands)
@@ -257,15 +266,16 @@ class Story:
     def _move(self, target: int, by: str) -> None:
         self._record("moved", None, {"cursor": target, "by": by})
 
-    def _return_to(self, target: int, *, spare: bool = True) -> Restoration:
-        """To the state after `target`, in a new sandbox if need be; with the processes of then, if they are spared."""
+    def _return_to(self, target: int, *, spare: bool = True, keep: bool = True) -> Restoration:
+        """To the state after `target`, in a new sandbox if need be; with the processes of then, if they are spared,
+        and with the files of now captured, if they are to be kept."""
         base = self._nearest_checkpoint(target)
         way = self._way(base)
         try:
-            return self._checkpoints.restore(base, way, lambda event: None, spare=spare)
+            return self._checkpoints.restore(base, way, lambda event: None, spare=spare, keep=keep)
         except SandboxLost:
             self._revive()
-            return self._checkpoints.restore(base, way, lambda event: None, spare=spare)
+            return self._checkpoints.restore(base, way, lambda event: None, spare=spare, keep=keep)
         finally:
             self._stray.take()  # said by what has been taken back
             if self._protected is not None:

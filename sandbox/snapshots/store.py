@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Self
 
 from mulligan.sandbox.errors import SnapshotError
-from mulligan.sandbox.snapshots.blobs import Blobs
+from mulligan.sandbox.snapshots.blobs import Blobs, Unkept
 from mulligan.sandbox.snapshots.detector import Detection, Detector, choose
 from mulligan.sandbox.snapshots.entry import (
     Change,
@@ -166,9 +166,12 @@ class SnapshotStore:
             raise failure
         return self._blobs.read(entry.data, limit)
 
-    def restore(self, id: int, *, mapped: Iterable[bytes] = (), thorough: bool = False) -> FilesRestored:
+    def restore(
+        self, id: int, *, mapped: Iterable[bytes] = (), thorough: bool = False, keep: bool = True
+    ) -> FilesRestored:
         """Make the tree equal to a snapshot, after a snapshot of what is there now, which takes `mapped` and
-        `thorough`, and is thorough anyway where a change could be hidden.
+        `thorough`, and is thorough anyway where a change could be hidden. Without `keep` there is no such snapshot:
+        what is there now is lost, and takes no room.
 
         Only paths that differ are touched, and nothing is written when none does. What could not be restored
         is listed in `stands`, and is in the next snapshot as a change; so is what was too deep to be captured.
@@ -176,13 +179,16 @@ class SnapshotStore:
         be repeated, and is when the store is next opened.
         """
         intent = self._index.require(id)
-        now = self._record(frozenset(mapped), thorough=thorough, intent=intent).id
-        if self._unsure:
-            now = self._record(frozenset(mapped), thorough=True, intent=intent).id
         deep = tuple(Unrestored(path, _TOO_DEEP) for path in self._index.beyond(id))
-        if now == id:
+        if keep:
+            now = self._record(frozenset(mapped), thorough=thorough, intent=intent).id
+            if self._unsure:
+                now = self._record(frozenset(mapped), thorough=True, intent=intent).id
+            changes = self.diff(now, id)
+        else:
+            changes = self._away_from_here(frozenset(mapped), id)
+        if keep and self.head == id:
             return FilesRestored(id, (), deep)
-        changes = self.diff(now, id)
         with self._restarting(), Folders(self._root) as folders:
             stands = Restore(folders, self._manifest, self._blobs, changes).run()
             self._manifest.apply(changes)
@@ -190,6 +196,20 @@ class SnapshotStore:
         failed = {stand.path for stand in stands}
         done = tuple(change for change in changes if change.path not in failed)
         return FilesRestored(id, done, (*stands, *(each for each in deep if each.path not in failed)))
+
+    def _away_from_here(self, mapped: frozenset[bytes], id: int) -> tuple[Change, ...]:
+        """What leads from the tree as it is to a snapshot, without keeping what is there. The intent is recorded
+        first, so a restore that is cut short is run again all the same."""
+        self._detector.changed()
+        with self._restarting(), _explained("look at the files"), Folders(self._root) as folders:
+            head = self._index.require(self.head or 0)
+            self._index.commit(Snapshot(head, self._index.parents[head], ()), {}, None, id)
+            unkept = Unkept(passing=head == id)
+            scan = Scan(folders, self._manifest, unkept, self._detector, time.time_ns())
+            now = scan.run(None, mapped | self._mapped)
+        self._unsure, self._mapped = False, mapped
+        whole = compose(inverse(now), self.diff(head, id))
+        return tuple(whole[path] for path in sorted(whole))
 
     def verify(self) -> tuple[str, ...]:
         """Read everything that is kept again; the names of what is damaged, `()` when all is whole."""

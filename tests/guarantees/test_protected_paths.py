@@ -95,6 +95,10 @@ open('data/raw/a.csv', 'w').write('x')
 }
 
 
+#: long, and meant for the tripwire
+FLOODS = {"after a flood", "in a flood of its own", "after thousands of folders"}
+
+
 def state_of(workspace: Path) -> dict[str, tuple[object, ...]]:
     """All that is protected: kinds, contents, modes, times, names and attributes."""
     found: dict[str, tuple[object, ...]] = {"names": tuple(sorted(os.listdir(workspace)))}
@@ -110,8 +114,11 @@ def state_of(workspace: Path) -> dict[str, tuple[object, ...]]:
     return found
 
 
-@pytest.mark.parametrize("where", ["in the tripwire's sight", "out of its sight"])
-@pytest.mark.parametrize("attack", ATTACKS)
+@pytest.mark.parametrize(
+    ("attack", "where"),
+    [(attack, "in the tripwire's sight") for attack in ATTACKS]
+    + [(attack, "out of its sight") for attack in ATTACKS if attack not in FLOODS],
+)
 def test_what_is_protected_is_as_it_was(guarded: Attacker, attack: str, where: str) -> None:
     session = guarded.session
     place = Path() if where.startswith("in") else Path(*"n" * (DEEPEST + 20))

@@ -232,6 +232,19 @@ def test_undo_and_redo_give_the_very_trees(root: Path, store: SnapshotStore, mut
     assert store.verify() == ()
 
 
+@pytest.mark.parametrize("mutation", MUTATIONS)
+def test_a_restore_that_keeps_nothing_gives_the_very_tree_and_takes_no_room(
+    root: Path, store: SnapshotStore, tmp_path: Path, mutation: str
+) -> None:
+    first, before = store.snapshot(), walk(root)
+    kept = sorted(path.name for path in tmp_path.rglob("store/*/*"))
+    MUTATIONS[mutation](root)
+    assert store.restore(first.id, keep=False).stands == ()
+    assert (walk(root), store.head) == (before, first.id)
+    assert sorted(path.name for path in tmp_path.rglob("store/*/*")) == kept
+    assert store.snapshot(thorough=True).id == first.id
+
+
 def test_what_was_not_in_a_snapshot_is_kept_by_the_restore(root: Path, store: SnapshotStore) -> None:
     first = store.snapshot()
     (root / "file").write_bytes(b"never in a snapshot of its own")
@@ -429,6 +442,13 @@ class Fuzz(RuleBasedStateMachine):
         made = self.store.snapshot().id
         self.known[made] = before
         assert self.store.restore(id).stands == ()
+        assert walk(self.root) == self.known[id]
+
+    @precondition(lambda self: self.known)
+    @rule(pick=st.integers(0, 999))
+    def give_up(self, pick: int) -> None:
+        id = sorted(self.known)[pick % len(self.known)]
+        assert self.store.restore(id, keep=False).stands == ()
         assert walk(self.root) == self.known[id]
 
     @rule()
