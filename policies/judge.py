@@ -39,7 +39,7 @@ def judge_changes(
 
 def unjudged(why: str) -> Finding:
     """The objection to a step of which it is not known what it did to protected paths."""
-    return _deny("protect", why, "make room, or write less at a time")
+    return _deny("protect.unseen", why, "make room, or write less at a time")
 
 
 def protected(protection: Protection, touched: Touched) -> Finding | None:

@@ -353,9 +353,9 @@ def _outcome(execution: Execution, collector: Collector, timeout: float, found: 
     return Raised(output=output, error=error, duration=duration)
 
 
-def _over_protected(outcome: Outcome) -> bool:
-    """Whether it goes back because of a protected path. Which process wrote there is not known, so none is spared."""
-    return isinstance(outcome, Reverted) and any(each.rule == "protect" for each in outcome.verdict.findings)
+def _broken(outcome: Outcome) -> set[str]:
+    """The rules because of which an outcome is taken back."""
+    return {each.rule for each in outcome.verdict.findings} if isinstance(outcome, Reverted) else set()
 
 
 def _must_go_back(outcome: Outcome) -> bool:
