@@ -8,7 +8,7 @@ ends otherwise than it did is named.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mulligan.runtime.changes import FileChange, present
@@ -18,7 +18,7 @@ from mulligan.sandbox.isolation import WRITABLE
 from mulligan.sandbox.kernel import Fork, Kernel, TwinLost, WorkerLost
 from mulligan.sandbox.messages import Event
 from mulligan.sandbox.printable import one_line
-from mulligan.sandbox.snapshots import Change, Snapshot, SnapshotStore
+from mulligan.sandbox.snapshots import Change, Entry, Snapshot, SnapshotStore
 from mulligan.sandbox.snapshots.entry import compose
 
 #: in trees of up to so many entries every entry is looked at: it costs no more than a few milliseconds, and finds
@@ -32,7 +32,7 @@ NEWEST = 32
 class Checkpoint:
     """The state after step `step`. `twin` is None when memory was not captured; `stands` says in words what undo
     to here would not bring back, and `children` names the processes that were there; `rebuilt`: its memory goes back
-    to a replay; `duration` in seconds."""
+    to a replay; `unseen` are folders nested too deep to be looked into; `duration` in seconds."""
 
     step: int
     snapshot: int
@@ -41,6 +41,7 @@ class Checkpoint:
     children: tuple[str, ...] = ()
     rebuilt: bool = False
     changes: tuple[Change, ...] = ()
+    unseen: tuple[bytes, ...] = ()
     duration: float = 0.0
 
 
@@ -98,6 +99,8 @@ class Checkpoints:
         self._ghosts = False
         #: whether the kernel's present memory goes back to a replay
         self._rebuilt = False
+        #: folders that are looked into at each checkpoint, whether a change of them was reported or not
+        self.always: frozenset[bytes] = frozenset()
 
     @property
     def _kernel(self) -> Kernel:
@@ -118,8 +121,13 @@ class Checkpoints:
 
     def begin(self) -> Checkpoint:
         """The state before any action; the twin of the fresh kernel was made when the sandbox opened."""
-        self._known[0] = Checkpoint(step=0, snapshot=self._store.snapshot().id, twin=ROOT)
+        shot = self._store.snapshot()
+        self._known[0] = Checkpoint(step=0, snapshot=shot.id, twin=ROOT, unseen=shot.beyond)
         return self._known[0]
+
+    def files(self, step: int) -> Mapping[bytes, Entry]:
+        """Every path after a step, as the store names it. Takes as long as there are files."""
+        return self._store.entries(self._known[step].snapshot)
 
     def capture(self, twin: str) -> Capture:
         """The files as they are now, while the worker forks `twin`; when that is `quiet`, other code may run before
@@ -154,6 +162,7 @@ class Checkpoints:
             children=fork.children,
             rebuilt=self._rebuilt,
             changes=changes,
+            unseen=shot.beyond,
             duration=time.monotonic() - capture.started,
         )
         self._known[step] = checkpoint
@@ -161,7 +170,7 @@ class Checkpoints:
 
     def _snapshot(self) -> Snapshot:
         thorough = self._ghosts or self._linked() or self._store.size <= SMALL
-        return self._store.snapshot(mapped=self._mapped, thorough=thorough)
+        return self._store.snapshot(mapped=self._mapped, folders=self.always, thorough=thorough)
 
     def _linked(self) -> bool:
         """Whether a hard link may have been made since the report before the last: one that was asked for just before a
@@ -205,19 +214,31 @@ class Checkpoints:
         """The state after `step` is that after `of`: nothing of it is left. `stands`: what came of going back."""
         known = self._known[of]
         said = known.stands if stands is None else stands
+        if step in self._known and (twin := self._known[step].twin) is not None:
+            self._kernel.discard([twin])
         self._known[step] = replace(known, step=step, changes=(), duration=0.0, stands=said)
 
-    def restore(self, step: int, way: Sequence[Replay], on_event: Callable[[Event], None]) -> Restoration:
-        """Go to the state after `step`. `way` are the actions from the root to it, oldest first.
+    def restore(
+        self,
+        step: int,
+        way: Sequence[Replay],
+        on_event: Callable[[Event], None],
+        *,
+        spare: bool = True,
+        keep: bool = True,
+    ) -> Restoration:
+        """Go to the state after `step`. `way` are the actions from the root to it, oldest first. Processes that
+        were there then go on, unless nothing is to be spared; the files as they are now are captured, unless they
+        are not to be kept.
 
         Raises SandboxLost when the sandbox is gone; the files are then untouched or at the target.
         """
         started = time.monotonic()
         target = self._known[step]
-        halted = self._kernel.halt(target.twin)
+        halted = self._kernel.halt(target.twin if spare else None)
         self._note_links(halted.links)
         hidden = self._ghosts or self._linked() or bool(halted.kept)
-        files = self._store.restore(target.snapshot, mapped=self._mapped, thorough=hidden)
+        files = self._store.restore(target.snapshot, mapped=self._mapped, thorough=hidden, keep=keep)
         stands = [f"process {name} could not be ended" for name in halted.left]
         stands += [_fate(child, halted.kept) for child in target.children]
         stands += [f"{_path(each.path)}: {each.why}" for each in files.stands]

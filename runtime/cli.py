@@ -43,6 +43,9 @@ EPILOG = """exit codes: 0 all completed; 1 an action failed or a path was not co
 input; 3 no sandbox to be had; 130 interrupted"""
 
 
+_PROTECT = 'a path that no action may change, such as "data/raw/**"; may be given again'
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code. Wrong usage raises SystemExit(2), as argparse does."""
     chosen = _parser().parse_args(arguments)
@@ -95,6 +98,7 @@ def _run(chosen: argparse.Namespace) -> int:
         image=chosen.image,
         python=chosen.python,
         policy=policy,
+        protect=chosen.protect,
         state=_state(chosen.state),
     ) as session:
         view.opened(session, chosen.workspace, time.monotonic() - started)
@@ -240,6 +244,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     add("--image", metavar="IMAGE", help="the Docker image to use")
     add("--python", metavar="PATH", help="the interpreter that bubblewrap's sandbox uses")
     add("--policy", type=Path, metavar="FILE", help="a policy in TOML: limits of the session")
+    add("--protect", action="append", default=[], metavar="GLOB", help=_PROTECT)
     add("--timeout", type=_seconds, metavar="SECONDS", help="for each action (default: the policy's)")
     add("--state", type=Path, metavar="DIR", help="the folder that sessions are kept in")
     add("--json", action="store_true", help="one JSON object a line, for programs")

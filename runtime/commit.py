@@ -22,6 +22,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from mulligan.policies.protection import NOTHING, Protection
 from mulligan.runtime.errors import CommitFailed, WorkspaceInvalid
 from mulligan.runtime.folder import Folder
 from mulligan.runtime.patch import DONE, INTENDED, Edit, Patch
@@ -60,8 +61,15 @@ class TakenBack:
     stands: tuple[Conflict, ...]
 
 
-def commit(workspace: Path, baseline: Baseline, journal: Path, *, progress: Progress | None = None) -> Commit:
-    """Write what changed in `workspace` since `baseline` to the user's folder.
+def commit(
+    workspace: Path,
+    baseline: Baseline,
+    journal: Path,
+    *,
+    progress: Progress | None = None,
+    protection: Protection = NOTHING,
+) -> Commit:
+    """Write what changed in `workspace` since `baseline` to the user's folder, but for what is protected.
 
     `journal` is a folder of the session's own, on the host. `progress` is called with (done, all) before each
     write and at the end. Raises `WorkspaceInvalid` where the folder is not the one that was staged, and
@@ -76,7 +84,18 @@ def commit(workspace: Path, baseline: Baseline, journal: Path, *, progress: Prog
     ):
         with Folder.open(workspace) as ours:
             wishes, refused = changes(ours, baseline, patch.folder / "after")
+        refused += [
+            Conflict(wish.path, reason, "left as it is") for wish, reason in _kept_from(wishes, protection)
+        ]
+        refusals = {each.path for each in refused}
+        wishes = [wish for wish in wishes if wish.path not in refusals]
         return _carry_out(theirs, patch, wishes, refused, baseline, progress)
+
+
+def _kept_from(wishes: Sequence[Wish], protection: Protection) -> Iterator[tuple[Wish, str]]:
+    for wish in wishes:
+        if (glob := protection.glob_of(wish.path)) is not None:
+            yield wish, f"{did(wish.base, wish.mine)}, and {glob!r} is protected"
 
 
 def revert(done: Commit, baseline: Baseline, *, progress: Progress | None = None) -> Commit:

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 from mulligan.policies.decision import Verdict
 from mulligan.sandbox.messages import Display, Error, Result
-from mulligan.sandbox.printable import printable
+from mulligan.sandbox.printable import one_line, printable
 
 #: characters of output that `text` shows of each stream: half of its head, half of its tail
 SHOWN = 8000
@@ -127,17 +127,16 @@ class Refused(Outcome):
     verdict: Verdict
 
     def _notice(self) -> str:
-        reasons = "; ".join(finding.reason for finding in self.verdict.findings)
-        instead = "; ".join(finding.instead for finding in self.verdict.findings if finding.instead)
-        return f"[Refused, nothing was run: {reasons or 'no rule allows it'}." + (
-            f" Instead: {instead}.]" if instead else "]"
-        )
+        return f"[Refused, nothing was run: {_spelt(self.verdict)}]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reverted(Outcome):
     kind: ClassVar[str] = "reverted"
     verdict: Verdict
+
+    def _notice(self) -> str:
+        return f"[Ended and taken back: {_spelt(self.verdict)} {_AS_BEFORE}]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +149,13 @@ class Lost(Outcome):
 
 
 _AS_BEFORE = "Files and variables are as they were before this action."
+
+
+def _spelt(verdict: Verdict) -> str:
+    """The reasons, and what would have been allowed, each said once."""
+    reasons = "; ".join(dict.fromkeys(finding.reason for finding in verdict.findings))
+    instead = "; ".join(dict.fromkeys(each.instead for each in verdict.findings if each.instead))
+    return one_line(f"{reasons or 'no rule allows it'}." + (f" Instead: {instead}." if instead else ""))
 
 
 def shorten(text: str, most: int = SHOWN) -> str:

@@ -1,14 +1,16 @@
-"""The disk bound, supervised: what a session's files hold is looked at while an action runs.
+"""The disk bound, supervised: what a session's files have come to hold is looked at while an action runs.
 
-The kernel bounds a single file (RLIMIT_FSIZE); the sum is only looked at, so a fast writer overshoots by what it
-writes in one interval. A look is cheap: the filesystem's free space tells when a walk is worth its time.
+The kernel bounds a single file (RLIMIT_FSIZE); the sums of bytes and of files are only looked at, so a fast writer
+overshoots by what it writes in one interval. A look is cheap: the filesystem's free space tells when a walk is worth
+its time. What the files held at the start, the copy of the user's folder, does not count.
 
 The tree is hostile and may change while it is walked, so the walk goes by descriptors alone (a link that is swapped
 in is not followed) and no path is too long for it. Of a deep tree only the nearest folders stay open; the way back up
 leads through `..`, which is trusted only where it is the folder that we came down from. Where it is not, something
 was moved away under us: that counts as too much, for otherwise moving would hide.
 
-Not seen by a walk: a file without a name that is still held open. Only the reserve of free space bounds those.
+Not seen by a walk: a file without a name that is still held open. The reserve of free space bounds those: while an
+action runs for whoever runs it, and between actions for a session in which something goes on running.
 """
 
 from __future__ import annotations
@@ -19,12 +21,14 @@ from collections.abc import Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from mulligan.policies.decision import Decision, Finding
+
 #: bytes, and files, of free space whose loss makes us walk the tree again
 STRIDE, FILES_STRIDE = 64 << 20, 20_000
-#: free bytes under which an action may not push the host's disk
-RESERVE = 256 << 20
-#: files and folders that a session may have
-MOST_FILES = 1_000_000
+#: free bytes and files that stay the host's: nothing runs on when there are fewer. Of a small disk, a twentieth.
+RESERVE, FILES_RESERVE = 1 << 30, 100_000
+#: entries of a walk between two looks at the reserve
+OFTEN = 10_000
 #: folders of a walk that are open at once
 OPEN = 64
 
@@ -32,21 +36,31 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class DiskQuota:
-    def __init__(self, files: Path, limit: int, most_files: int = MOST_FILES) -> None:
-        """`limit` in bytes."""
+    def __init__(self, files: Path, limit: int, most_files: int) -> None:
+        """`limit` in bytes and `most_files` are what may be added to what there is now."""
         self._files = files
         self._limit = limit
         self._most_files = most_files
+        used = list(sizes(files))
+        self._used, self._count = sum(used), len(used)
         self._most_free = (
             self._free()
         )  # since the last walk: what is freed and written again counts as written
 
-    def exceeded(self) -> str | None:
+    def exceeded(self) -> Finding | None:
         """Why the running action must end, or None. Called a few times a second."""
-        free, _ = self._free()
-        if free < RESERVE:
-            return f"the host's disk is nearly full ({free >> 20} MiB are left)"
-        return self.overfilled()
+        why = self.starved() or self.overfilled()
+        return _deny(why) if why is not None else None
+
+    def starved(self) -> str | None:
+        """What the host's disk lacks, whoever fills it, or None."""
+        status = os.statvfs(self._files)
+        free = status.f_bavail * status.f_frsize
+        if free < min(RESERVE, status.f_blocks * status.f_frsize // 20):
+            return f"the host's disk is nearly full ({free >> 20:,} MiB are left)"
+        if status.f_favail < min(FILES_RESERVE, status.f_files // 20):
+            return f"the host's disk can hold only {status.f_favail:,} more files"
+        return None
 
     def overfilled(self) -> str | None:
         """What of the session's own is too much, or None: said once, and again when it has grown. Called between
@@ -64,10 +78,12 @@ class DiskQuota:
         try:
             for size in sizes(self._files):
                 used, count = used + size, count + 1
-                if used > self._limit:
-                    return f"the session's files hold more than {self._limit:,} bytes"
-                if count > self._most_files:
-                    return f"the session has more than {self._most_files:,} files"
+                if used - self._used > self._limit:
+                    return f"the session's files have grown by more than {self._limit:,} bytes"
+                if count - self._count > self._most_files:
+                    return f"the session has made more than {self._most_files:,} files"
+                if count % OFTEN == 0 and (why := self.starved()) is not None:
+                    return why
         except Moved:
             return "folders were moved away while the session's files were measured"
         return None
@@ -75,6 +91,11 @@ class DiskQuota:
     def _free(self) -> tuple[int, int]:
         status = os.statvfs(self._files)
         return status.f_bavail * status.f_frsize, status.f_favail
+
+
+def _deny(reason: str) -> Finding:
+    instead = "write less, or remove what is no longer needed first"
+    return Finding(decision=Decision.DENY, rule="resources.disk", reason=reason, instead=instead)
 
 
 class Moved(Exception):

@@ -11,18 +11,20 @@ import asyncio
 import os
 import secrets
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import platformdirs
 
-from mulligan.policies.policy import Policy
+from mulligan.policies.errors import PolicyError
+from mulligan.policies.policy import Files, Policy
+from mulligan.policies.protection import Protection, check_glob
 from mulligan.runtime import commit as committing
 from mulligan.runtime.changes import FileChange, present
 from mulligan.runtime.checkpoint import Checkpoints, Restoration
@@ -43,6 +45,9 @@ from mulligan.sandbox.isolation import Isolation, Report
 from mulligan.sandbox.messages import Event
 from mulligan.sandbox.snapshots import SnapshotStore
 from mulligan.sandbox.snapshots.removal import remove_folder
+
+if TYPE_CHECKING:
+    from mulligan.runtime.protected import Protected
 
 T = TypeVar("T")
 
@@ -95,8 +100,10 @@ class Session:
         self._store: SnapshotStore
         self._enter: Callable[[], Confined]
         self._confined: Confined
+        self._policy: Policy
         self._baseline: Baseline
         self._ledger: Ledger
+        self._protected: Protected | None = None
         self._commits: list[Commit] = []
         self._closed = False
         self._ended = threading.Event()
@@ -182,7 +189,10 @@ class Session:
     @property
     def report(self) -> Report:
         """What confines this session, and which bounds the operating system enforces."""
-        return self._story.confined.report
+        report = self._story.confined.report
+        if self._protected is None:
+            return report
+        return replace(report, bounds={**report.bounds, "protect": self._protected.wire.bound()})
 
     @property
     def workspace(self) -> Path:
@@ -213,7 +223,11 @@ class Session:
 
     def _commit(self, progress: Progress | None) -> Commit:
         done = committing.commit(
-            self.folders.workspace, self._baseline, self.folders.journal, progress=progress
+            self.folders.workspace,
+            self._baseline,
+            self.folders.journal,
+            progress=progress,
+            protection=Protection(self._policy.files.protect),
         )
         self._baseline = done.baseline
         self._commits.append(done)
@@ -292,6 +306,7 @@ class Session:
     ) -> None:
         """On the session's own thread: everything that it will use belongs to that thread."""
         resources, folders = self._resources, self.folders
+        self._policy = policy
         engine = choose(isolation)
         folders.root.mkdir(parents=True, mode=0o700)
         resources.callback(_remove_files, folders)
@@ -316,15 +331,29 @@ class Session:
         resources.callback(self._leave)
         self._store = SnapshotStore.open(folders.files, folders.store)
         resources.callback(self._store.close)
+        if policy.files.protect:
+            self._protected = self._protect(policy)
         self._story = Story(
             ledger=self._ledger,
             checkpoints=Checkpoints(self._store, confined),
             confined=confined,
             policy=policy,
-            quota=DiskQuota(folders.files, policy.resources.disk),
+            quota=DiskQuota(folders.files, policy.resources.disk, policy.resources.files),
+            protected=self._protected,
             reenter=self._reenter,
         )
         self._story.begin()
+
+    def _protect(self, policy: Policy) -> Protected:
+        from mulligan.runtime.protected import Protected
+
+        protection = Protection(policy.files.protect)
+        protected = Protected(self.folders.workspace, protection, self._ring)
+        self._resources.callback(protected.end)
+        return protected
+
+    def _ring(self) -> None:
+        self._confined.kernel.ring()
 
     def _reenter(self) -> Confined:
         self._confined = self._enter()
@@ -426,17 +455,20 @@ def open_session(
     image: str | None = None,
     python: str | os.PathLike[str] | None = None,
     policy: Policy | None = None,
+    protect: Sequence[str] = (),
     state: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Session:
     """Open a session on a copy of `workspace` (an empty one when None).
 
     `isolation` is "auto", "docker" or "bubblewrap". `image` names a Docker image and `python` an interpreter on
-    the host for bubblewrap; None means the default. `state` is the folder that sessions are kept in. `progress`
-    is called with (done, all) while the workspace is staged.
+    the host for bubblewrap; None means the default. `protect` are globs, besides the policy's, of paths in the
+    workspace that no action may change, such as "data/raw/**" (policies/protection.py). `state` is the folder that
+    sessions are kept in. `progress` is called with (done, all) while the workspace is staged.
 
-    Raises WorkspaceInvalid, NoIsolation, ImageMissing, ImageUnusable, SelfTestFailed.
+    Raises PolicyError for a broken glob, WorkspaceInvalid, NoIsolation, ImageMissing, ImageUnusable, SelfTestFailed.
     """
+    rules = _protecting(policy or Policy(), protect)
     root = Path(state) if state is not None else platformdirs.user_state_path("mulligan")
     sessions = root.absolute() / "sessions"
     remove_remains(sessions)
@@ -451,7 +483,7 @@ def open_session(
                     isolation=isolation,
                     image=image,
                     python=None if python is None else Path(python),
-                    policy=policy or Policy(),
+                    policy=rules,
                     progress=progress,
                 )
             ).result()
@@ -471,6 +503,7 @@ async def open_async(
     image: str | None = None,
     python: str | os.PathLike[str] | None = None,
     policy: Policy | None = None,
+    protect: Sequence[str] = (),
     state: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> AsyncSession:
@@ -482,10 +515,18 @@ async def open_async(
         image=image,
         python=python,
         policy=policy,
+        protect=protect,
         state=state,
         progress=progress,
     )
     return AsyncSession(await asyncio.to_thread(job))
+
+
+def _protecting(policy: Policy, globs: Sequence[str]) -> Policy:
+    if isinstance(globs, str):
+        raise PolicyError(f"protect is a list of globs, not {globs!r}", hint=f"write protect=[{globs!r}]")
+    files = Files(protect=(*policy.files.protect, *map(check_glob, globs)))
+    return policy.model_copy(update={"files": files})
 
 
 def _remove_files(folders: Folders) -> None:

@@ -12,15 +12,16 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mulligan.policies.decision import Decision, Finding, Verdict
-from mulligan.policies.judge import judge_proposal
+from mulligan.policies.judge import judge_proposal, unjudged
 from mulligan.policies.policy import Policy
 from mulligan.runtime.changes import present
 from mulligan.runtime.checkpoint import Capture, Checkpoint, Checkpoints, Replay, Restoration
 from mulligan.runtime.collector import Collector, Stray
 from mulligan.runtime.errors import NothingToUndo, SessionBroken, SessionClosed
+from mulligan.runtime.guard import Guard
 from mulligan.runtime.ledger import Entry, Ledger
 from mulligan.runtime.outcome import Completed, Lost, Outcome, Output, Raised, Refused, Reverted, TimedOut
 from mulligan.runtime.quota import DiskQuota
@@ -29,7 +30,10 @@ from mulligan.runtime.timeline import Timeline
 from mulligan.sandbox.confined import Confined
 from mulligan.sandbox.errors import SandboxError, SandboxLost, SnapshotError
 from mulligan.sandbox.kernel import Execution
-from mulligan.sandbox.messages import Event
+from mulligan.sandbox.messages import Event, Stream
+
+if TYPE_CHECKING:
+    from mulligan.runtime.protected import Protected
 
 Watcher = Callable[[Event], None]
 
@@ -61,6 +65,7 @@ class Story:
         confined: Confined,
         policy: Policy,
         quota: DiskQuota,
+        protected: Protected | None,
         reenter: Callable[[], Confined],
     ) -> None:
         self._ledger = ledger
@@ -68,6 +73,7 @@ class Story:
         self.confined = confined
         self._policy = policy
         self._quota = quota
+        self._protected = protected
         self._reenter = reenter
         self._stray = Stray()
         self._unsettled: _Unsettled | None = None
@@ -81,6 +87,8 @@ class Story:
         checkpoint = self._checkpoints.begin()
         self._record("opened", 0, {"isolation": self.confined.report.engine})
         self._record("checkpointed", 0, _checkpoint_record(checkpoint))
+        if self._protected is not None:
+            self._protected.begin(self._checkpoints)
 
     # -- a step ----------------------------------------------------------------------------------------------
 
@@ -90,6 +98,7 @@ class Story:
         self.line.remove(ticket)
         try:
             self._check_whole()
+            self._put_back_protected()
             step = self._propose(action)
             verdict = judge_proposal(self._policy, action.source)
             if verdict.decision is not Decision.ALLOW:
@@ -100,6 +109,8 @@ class Story:
             self.settle()
             if _must_go_back(outcome):
                 return self._take_back(ticket, step, action, outcome)
+            if self._protected is not None:
+                return self._keep_if_allowed(self._protected, ticket, step, action, outcome, twin)
             self._reply(ticket, step, action, outcome)
             self._keep(step, ticket, twin)
         except BaseException as error:
@@ -110,15 +121,33 @@ class Story:
                 raise
 
     def look(self) -> None:
-        """Between actions: where the files have come to hold too much, end all that runs and go back to the cursor."""
+        """Between actions: where the files have come to hold too much, end all that runs and go back to the cursor;
+        and put back what is protected."""
         self.settle()
-        why = None if self.closing else self._quota.overfilled()
+        with suppress(SessionBroken, SessionClosed, SandboxError):
+            self._put_back_protected()
+        why = None if self.closing else self._quota.overfilled() or self._starves()
         if why is None:
             return
         self._record("overfilled", None, {"why": why})
         self.confined.close()
         with suppress(SessionBroken, SessionClosed, SandboxError):  # the next call tries again, and says so
-            self._check_whole()
+            self._revive()
+            self._return_to(self.timeline.cursor, keep=False)
+
+    def _starves(self) -> str | None:
+        """What the host's disk lacks, in a session of which something runs on between actions."""
+        here = self._checkpoints[self._nearest_checkpoint(self.timeline.cursor)]
+        return self._quota.starved() if here.children or here.stands else None
+
+    def _put_back_protected(self) -> None:
+        """What a process changed between actions: end all processes, and go back to the cursor."""
+        found = self._protected.wire.tripped if self._protected is not None and not self.closing else None
+        if found is None:
+            return
+        self._record("tripped", None, {"rule": found.rule, "why": found.reason})
+        self._return_to(self.timeline.cursor, spare=False)
+        self._stray.add(Stream("stderr", f"[Between actions {found.reason}. It was put back.]\n"))
 
     def _propose(self, action: Action) -> int:
         step = max(self.timeline.nodes) + 1
@@ -142,18 +171,19 @@ class Story:
         for event in self._stray.take():  # of threads and subprocesses, since the last action
             observe(event)
         started = time.monotonic()
+        guard = Guard(self._quota, self._protected)
         try:
             execution = self.confined.kernel.execute(
                 action.source,
                 observe,
                 timeout=timeout,
-                guard=self._quota.exceeded,
+                guard=guard.ask,
                 then=twin,
             )
         except SandboxLost:
             cause = f"the sandbox ended: {self.confined.last_words()}".rstrip(": ")
             return Lost(output=collector.output(), cause=cause, duration=time.monotonic() - started)
-        return _outcome(execution, collector, timeout)
+        return _outcome(execution, collector, timeout, guard.found)
 
     def _reply(self, ticket: Ticket, id: int, action: Action, outcome: Outcome) -> None:
         self._record("settled", id, {"outcome": outcome.record()})
@@ -167,7 +197,10 @@ class Story:
             self._move(cursor, "revert")
         stands: tuple[str, ...] = ()
         try:
-            stands = self._return_to(cursor).stands
+            broken = _broken(outcome)
+            keep = broken <= {"protect"}  # else it may be more than the disk holds twice
+            spare = not broken & {"protect", "protect.unseen"}  # which process wrote there is not known
+            stands = self._return_to(cursor, spare=spare, keep=keep).stands
         except (SessionBroken, SessionClosed) as error:
             stands = (error.message,)  # raised on the next call; this one has an outcome to give
         self._checkpoints.alias(step, cursor, stands)
@@ -178,6 +211,29 @@ class Story:
         self._reply(ticket, step, action, Refused(verdict=verdict))
         self._checkpoints.alias(step, self.timeline.cursor)
         ticket.settled.set_result(self._checkpoints[step])
+
+    def _keep_if_allowed(
+        self,
+        protected: Protected,
+        ticket: Ticket,
+        step: int,
+        action: Action,
+        outcome: Outcome,
+        twin: str,
+    ) -> None:
+        """Where paths are protected, nobody is told before it is known what changed. What cannot be known is denied."""
+        try:
+            checkpoint = self._checkpoints.complete(step, self._checkpoints.capture(twin))
+            verdict = protected.judge(self._checkpoints[self.timeline.cursor], checkpoint)
+        except SnapshotError as error:
+            verdict = Verdict.of((unjudged(f"what changed could not be looked at: {error.message}"),))
+        if verdict.decision is not Decision.ALLOW:
+            reverted = Reverted(
+                output=outcome.output, error=outcome.error, duration=outcome.duration, verdict=verdict
+            )
+            return self._take_back(ticket, step, action, reverted)
+        self._reply(ticket, step, action, outcome)
+        self._settle(step, ticket, checkpoint)
 
     def _keep(self, step: int, ticket: Ticket, twin: str) -> None:
         """Have the files; the twin is waited for only when nothing else is to be done."""
@@ -196,16 +252,18 @@ class Story:
             return
         step, ticket = unsettled.step, unsettled.ticket
         try:
-            checkpoint = self._checkpoints.complete(step, unsettled.capture)
-            self._record("checkpointed", step, _checkpoint_record(checkpoint))
-            ticket.settled.set_result(checkpoint)
-            for thinned in self._checkpoints.thin(step):
-                self._record("discarded", thinned, {})
+            self._settle(step, ticket, self._checkpoints.complete(step, unsettled.capture))
         except SnapshotError as error:
             self._uncheck(step, ticket, error)
         except Exception as error:
             if not ticket.settled.done():
                 ticket.settled.set_exception(error)
+
+    def _settle(self, step: int, ticket: Ticket, checkpoint: Checkpoint) -> None:
+        self._record("checkpointed", step, _checkpoint_record(checkpoint))
+        ticket.settled.set_result(checkpoint)
+        for thinned in self._checkpoints.thin(step):
+            self._record("discarded", thinned, {})
 
     def _uncheck(self, step: int, ticket: Ticket, error: SnapshotError) -> None:
         self._record("unchecked", step, {"why": error.message})
@@ -245,17 +303,20 @@ class Story:
     def _move(self, target: int, by: str) -> None:
         self._record("moved", None, {"cursor": target, "by": by})
 
-    def _return_to(self, target: int) -> Restoration:
-        """To the state after `target`, in a new sandbox if need be."""
+    def _return_to(self, target: int, *, spare: bool = True, keep: bool = True) -> Restoration:
+        """To the state after `target`, in a new sandbox if need be; with the processes of then, if they are spared,
+        and with the files of now captured, if they are to be kept."""
         base = self._nearest_checkpoint(target)
         way = self._way(base)
         try:
-            return self._checkpoints.restore(base, way, lambda event: None)
+            return self._checkpoints.restore(base, way, lambda event: None, spare=spare, keep=keep)
         except SandboxLost:
             self._revive()
-            return self._checkpoints.restore(base, way, lambda event: None)
+            return self._checkpoints.restore(base, way, lambda event: None, spare=spare, keep=keep)
         finally:
             self._stray.take()  # said by what has been taken back
+            if self._protected is not None:
+                self._protected.wire.forget()  # it was ourselves who wrote
 
     def _nearest_checkpoint(self, target: int) -> int:
         """The step itself, or its latest forerunner whose files could be captured."""
@@ -312,18 +373,13 @@ class Story:
         self._record(kind, None, body)
 
 
-def _outcome(execution: Execution, collector: Collector, timeout: float) -> Outcome:
+def _outcome(execution: Execution, collector: Collector, timeout: float, found: Finding | None) -> Outcome:
     output: Output = collector.output()
     error, duration = execution.error or collector.error, execution.duration
     match execution.ended:
         case "guarded":
-            finding = Finding(
-                decision=Decision.DENY,
-                rule="resources.disk",
-                reason=execution.cause,
-                instead="write less, or remove what is no longer needed first",
-            )
-            return Reverted(output=output, error=error, duration=duration, verdict=Verdict.of((finding,)))
+            verdict = Verdict.of(() if found is None else (found,))
+            return Reverted(output=output, error=error, duration=duration, verdict=verdict)
         case "lost":
             return Lost(output=output, error=error, duration=duration, cause=execution.cause)
         case "timeout" | "killed":
@@ -337,6 +393,11 @@ def _outcome(execution: Execution, collector: Collector, timeout: float) -> Outc
     if execution.ok:
         return Completed(output=output, duration=duration)
     return Raised(output=output, error=error, duration=duration)
+
+
+def _broken(outcome: Outcome) -> set[str]:
+    """The rules because of which an outcome is taken back."""
+    return {each.rule for each in outcome.verdict.findings} if isinstance(outcome, Reverted) else set()
 
 
 def _must_go_back(outcome: Outcome) -> bool:

@@ -1,6 +1,6 @@
 """The host's side of the kernel: the one module that speaks jupyter_client.
 
-One thread uses a `Kernel`, that of its session; `interrupt` alone may be called from any. Every wait here has
+One thread uses a `Kernel`, that of its session; only `interrupt` and `ring` may be called from any. Every wait here has
 an end: the reply, a deadline, the supervisor's word that the worker died, or the door that closes.
 """
 
@@ -30,6 +30,8 @@ GRACE = 2.0
 PATIENCE = 30.0
 #: seconds between two looks of an execution's guard
 LOOK = 0.2
+#: what is added to the alarm's count: the lower half counts interrupts, the upper half rings
+_INTERRUPT, _RING = 1, 1 << 32
 
 _EXECUTE = {
     "silent": False,
@@ -150,8 +152,15 @@ class Kernel:
 
     def interrupt(self) -> None:
         """Ask the running execution to stop as if by Ctrl-C. From any thread; without effect when none runs."""
+        self._sound(_INTERRUPT)
+
+    def ring(self) -> None:
+        """Have the guard of the running execution asked at once. From any thread; without effect when none runs."""
+        self._sound(_RING)
+
+    def _sound(self, what: int) -> None:
         if self._alarm >= 0:
-            os.eventfd_write(self._alarm, 1)
+            os.eventfd_write(self._alarm, what)
 
     def connected(self) -> bool:
         """Whether the supervisor is there."""
@@ -182,9 +191,9 @@ class Kernel:
         """Run code and give each output to `on_event` in order, until its reply and its last output are in.
 
         At `timeout` seconds it is interrupted, and killed when it does not obey within `GRACE`. `guard` is asked
-        every `LOOK` seconds whether it must end at once, and why. Raises SandboxLost when the whole sandbox goes.
-        `then` names a checkpoint that the supervisor begins as soon as the code has ended, as if `begin` had been
-        called; there is none when it was killed, guarded or lost.
+        every `LOOK` seconds, and at a `ring`, whether it must end at once, and why. Raises SandboxLost when the whole
+        sandbox goes. `then` names a checkpoint that the supervisor begins as soon as the code has ended, as if `begin`
+        had been called; there is none when it was killed, guarded or lost.
         """
         self._silence_alarm()
         started = time.monotonic()
@@ -215,8 +224,7 @@ class Kernel:
             if any(asked.reply for asked in self._asked.values()):
                 self.on_forked()
         if self._alarm in ready:
-            self._silence_alarm()
-            self._send(self._control, "interrupt_request", {})
+            self._heed(self._silence_alarm(), run)
         if self._lost is not None:
             run.cause, self._lost = self._lost, None
             run.ended = "lost"
@@ -225,6 +233,12 @@ class Kernel:
         if self._door.fileno() in ready:
             self._check_door()
         return self._keep_time(run, on_event)
+
+    def _heed(self, alarm: int, run: _Run) -> None:
+        if alarm >= _RING:
+            run.next_look = 0.0
+        if alarm % _RING:
+            self._send(self._control, "interrupt_request", {})
 
     def _keep_time(self, run: _Run, on_event: Callable[[Event], None]) -> bool:
         if run.complete:
@@ -416,11 +430,12 @@ class Kernel:
             self.on_stray(messages.unreadable(len(content)))
         return found
 
-    def _silence_alarm(self) -> None:
+    def _silence_alarm(self) -> int:
+        """What has been added to its count since."""
         try:
-            os.eventfd_read(self._alarm)
+            return os.eventfd_read(self._alarm)
         except BlockingIOError:
-            pass
+            return 0
 
     def _check_door(self) -> None:
         if self._door.hung_up():

@@ -9,6 +9,8 @@ short, and is removed when the store is opened.
 
 from __future__ import annotations
 
+import errno
+import itertools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +23,8 @@ from mulligan.sandbox.snapshots.index import Index, Place
 
 #: Contents up to this many bytes go in the pack.
 SMALL = 1 << 20
+#: Free bytes that copies leave on the disk; of a small disk, a fortieth.
+RESERVE = 512 << 20
 #: A pack up to this many bytes goes in the index.
 _FEW = 1 << 18
 _PARTIAL = ".partial"
@@ -86,7 +90,11 @@ class Blobs:
         self._begun = True
         partial = self._large / f"new{_PARTIAL}"
         with _opened(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC) as copied:
-            key, size = content.large_key(copied) if content.clone(fd, copied) else content.copy(fd, copied)
+            if content.clone(fd, copied):
+                key, size = content.large_key(copied)
+            else:
+                self._leave_room(os.fstat(fd).st_blocks * 512)
+                key, size = content.copy(fd, copied)
             os.fdatasync(copied)
         if self._has(key):
             partial.unlink()
@@ -176,8 +184,15 @@ class Blobs:
         if self._pack is None:
             self._pack = open(self._partial_pack(), "wb", buffering=SMALL)  # noqa: SIM115 - closed by seal or abandon
             self._spilled = True
+        self._leave_room(len(self._few))
         self._pack.write(self._few)
         self._few.clear()
+
+    def _leave_room(self, size: int) -> None:
+        """Raises OSError where so many bytes more would leave the host too little."""
+        disk = os.statvfs(self._large)
+        if disk.f_bavail * disk.f_frsize - size < min(RESERVE, disk.f_blocks * disk.f_frsize // 40):
+            raise OSError(errno.ENOSPC, "too little would be left on the disk", os.fspath(self._large))
 
     def _packed(self, key: bytes, place: Place) -> bytes:
         name = f"{self._pack_path(place.pack).name} at {place.offset}"
@@ -235,6 +250,24 @@ class Blobs:
 
     def _partial_pack(self) -> Path:
         return self._packs / f"pack-{self._number:08d}{_PARTIAL}"
+
+
+class Unkept:
+    """Contents of a tree that nobody will want back: named, and not kept. With `passing`, what is new in the tree is
+    not even looked into: it will go whole."""
+
+    def __init__(self, *, passing: bool) -> None:
+        self.passing = passing
+        self._new = itertools.count()
+
+    def add_small(self, data: bytes) -> bytes:
+        return content.small_key(data)
+
+    def add_large(self, fd: int, *, likely_here: bool) -> tuple[bytes, int]:
+        """Another name each time, unless the content may well be one that is kept."""
+        if likely_here:
+            return content.large_key(fd)
+        return b"new-%d" % next(self._new), os.fstat(fd).st_size
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import stat
 from collections.abc import Iterable
 from dataclasses import replace
 
-from mulligan.sandbox.snapshots.blobs import SMALL, Blobs
+from mulligan.sandbox.snapshots.blobs import SMALL, Blobs, Unkept
 from mulligan.sandbox.snapshots.content import read
 from mulligan.sandbox.snapshots.detector import Detector
 from mulligan.sandbox.snapshots.entry import Change, Entry, Kind, kind_of
@@ -43,7 +43,7 @@ class Scan:
         self,
         folders: Folders,
         manifest: Manifest,
-        blobs: Blobs,
+        blobs: Blobs | Unkept,
         detector: Detector,
         now_ns: int,
         times_tell: bool,
@@ -51,6 +51,7 @@ class Scan:
         self._folders = folders
         self._manifest = manifest
         self._blobs = blobs
+        self._passing = isinstance(blobs, Unkept) and blobs.passing
         self._detector = detector
         self._settled_ns = now_ns - _TICK_NS
         self._times_tell = times_tell
@@ -160,6 +161,7 @@ class Scan:
                 known is not None
                 and known.entry.kind is Kind.FOLDER
                 and (everywhere or not _same(was, known))
+                and not (was is None and self._passing)
             ):
                 inner.append(prefix + name)
         for name, known in left.items():
@@ -208,6 +210,8 @@ class Scan:
 
     def _read(self, fd: int, name: bytes, st: os.stat_result, known: Known | None) -> Known:
         kind = kind_of(st.st_mode)
+        if known is None and self._passing:
+            return self._plain(st, kind, ())
         if kind is Kind.FILE:
             return self._file(fd, name, known)
         if kind is Kind.FOLDER:

@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Self
 
 from mulligan.sandbox.errors import SnapshotError
-from mulligan.sandbox.snapshots.blobs import Blobs
+from mulligan.sandbox.snapshots.blobs import Blobs, Unkept
 from mulligan.sandbox.snapshots.detector import Detection, Detector, choose, times_tell
 from mulligan.sandbox.snapshots.entry import (
     Change,
@@ -112,17 +112,23 @@ class SnapshotStore:
         """How many entries the tree had when it was last looked at."""
         return len(self._manifest)
 
-    def snapshot(self, *, mapped: Iterable[bytes] = (), thorough: bool | None = None) -> Snapshot:
+    def snapshot(
+        self,
+        *,
+        mapped: Iterable[bytes] = (),
+        folders: Iterable[bytes] = (),
+        thorough: bool | None = None,
+    ) -> Snapshot:
         """Record the tree as it is now; the head again, without changes, when the tree still equals it.
 
         `mapped` are files that processes may write through shared memory maps, which nothing reports: they are
-        read by content, now and at the next snapshot. `thorough` compares every entry, and so finds what no
-        watch reports: writes through a second name that came and went, or through a lost one. None does so
-        where names have come or gone; False is for who knows that no hard link was made. Raises SnapshotError,
-        with `errno`, when something cannot be read or kept; the head is then where it was, and a later snapshot
-        has all that this one should have had.
+        read by content, now and at the next snapshot. `folders` are looked into whether they were reported or not.
+        `thorough` compares every entry, and so finds what no watch reports: writes through a second name that came
+        and went, or through a lost one. None does so where names have come or gone; False is for who knows that no
+        hard link was made. Raises SnapshotError, with `errno`, when something cannot be read or kept; the head is
+        then where it was, and a later snapshot has all that this one should have had.
         """
-        return self._record(frozenset(mapped), thorough=thorough)
+        return self._record(frozenset(mapped), folders=frozenset(folders), thorough=thorough)
 
     def diff(self, a: int, b: int) -> tuple[Change, ...]:
         """What turns snapshot `a` into `b`, sorted by path."""
@@ -163,10 +169,10 @@ class SnapshotStore:
         return self._blobs.read(entry.data, limit)
 
     def restore(
-        self, id: int, *, mapped: Iterable[bytes] = (), thorough: bool | None = None
+        self, id: int, *, mapped: Iterable[bytes] = (), thorough: bool | None = None, keep: bool = True
     ) -> FilesRestored:
         """Make the tree equal to a snapshot, after a snapshot of what is there now, which takes `mapped` and
-        `thorough`.
+        `thorough`. Without `keep` there is no such snapshot: what is there now is lost, and takes no room.
 
         Only paths that differ are touched, and nothing is written when none does. What could not be restored
         is listed in `stands`, and is in the next snapshot as a change; so is what was too deep to be captured.
@@ -174,11 +180,14 @@ class SnapshotStore:
         be repeated, and is when the store is next opened.
         """
         intent = self._index.require(id)
-        now = self._record(frozenset(mapped), thorough=thorough, intent=intent).id
         deep = tuple(Unrestored(path, _TOO_DEEP) for path in self._index.beyond(id))
-        if now == id:
+        if keep:
+            now = self._record(frozenset(mapped), thorough=thorough, intent=intent).id
+            changes = self.diff(now, id)
+        else:
+            changes = self._away_from_here(frozenset(mapped), id)
+        if keep and self.head == id:
             return FilesRestored(id, (), deep)
-        changes = self.diff(now, id)
         with self._restarting(), Folders(self._root) as folders:
             stands = Restore(folders, self._manifest, self._blobs, changes).run()
             self._manifest.apply(changes)
@@ -187,12 +196,32 @@ class SnapshotStore:
         done = tuple(change for change in changes if change.path not in failed)
         return FilesRestored(id, done, (*stands, *(each for each in deep if each.path not in failed)))
 
+    def _away_from_here(self, mapped: frozenset[bytes], id: int) -> tuple[Change, ...]:
+        """What leads from the tree as it is to a snapshot, without keeping what is there. The intent is recorded
+        first, so a restore that is cut short is run again all the same."""
+        self._detector.changed()
+        with self._restarting(), _explained("look at the files"), Folders(self._root) as folders:
+            head = self._index.require(self.head or 0)
+            self._index.commit(Snapshot(head, self._index.parents[head], ()), {}, None, id)
+            unkept = Unkept(passing=head == id)
+            told = times_tell(self._root)
+            scan = Scan(folders, self._manifest, unkept, self._detector, time.time_ns(), told)
+            now = scan.run(None, mapped | self._mapped)
+        self._mapped = mapped
+        whole = compose(inverse(now), self.diff(head, id))
+        return tuple(whole[path] for path in sorted(whole))
+
     def verify(self) -> tuple[str, ...]:
         """Read everything that is kept again; the names of what is damaged, `()` when all is whole."""
         return (*self._index.faults(), *self._blobs.faults())
 
     def _record(
-        self, mapped: frozenset[bytes], *, thorough: bool | None, intent: int | None = None
+        self,
+        mapped: frozenset[bytes],
+        *,
+        folders: frozenset[bytes] = frozenset(),
+        thorough: bool | None,
+        intent: int | None = None,
     ) -> Snapshot:
         """Scan, keep, commit. A tree that equals the head is the head; the intent to restore the head is none."""
         mapped, self._mapped = mapped | self._mapped, mapped
@@ -201,6 +230,7 @@ class SnapshotStore:
             thorough = self._names_changed(changed or ())
         if thorough or not self._manifest.trusted:
             changed = None
+        changed = changed if changed is None else changed | folders
         snapshot = self._unchanged(changed, mapped) or self._scan(changed, mapped)
         if snapshot.id != self.head or intent not in (None, self.head):
             with self._restarting(), _explained("take a snapshot"):

@@ -11,6 +11,8 @@ import pytest
 import mulligan
 from mulligan import Restoration, Session, Step
 from mulligan.policies.policy import Resources
+from mulligan.runtime.checkpoint import SMALL
+from mulligan.runtime.tripwire import DEEPEST
 
 #: what each attack may begin with: who else is here
 PRELUDE = """
@@ -37,6 +39,9 @@ MARK = (
     "kept = {'a': [1, 2]}\ncounting = iter(range(10)); next(counting)\nopen('kept.txt', 'w').write('kept')\n"
 )
 SHOW = "print(kept, next(counting), open('kept.txt').read(), 'planted' in globals())"
+
+#: a folder that lies too deep for a tripwire
+OUT_OF_SIGHT = Path(*"n" * (DEEPEST + 20))
 
 
 class Attacker:
@@ -120,3 +125,24 @@ def small(small_session: Session) -> Attacker:
     """As `attacker`, in a session that may use little."""
     small_session.reset()
     return Attacker(small_session)
+
+
+@pytest.fixture(scope="module")
+def guarded_session(isolation: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    work, state = tmp_path_factory.mktemp("work"), tmp_path_factory.mktemp("state")
+    for number in range(SMALL + 200):
+        (work / f"other-{number}").touch()
+    for folder in (work, work / OUT_OF_SIGHT):
+        (folder / "data" / "raw" / "empty").mkdir(parents=True)
+        (folder / "data" / "raw" / "a.csv").write_text("day,high\n1,8.7\n")
+    globs = ("**/data/raw/**", "*.key")
+    with mulligan.open(work, isolation=isolation, state=state, protect=globs) as session:
+        yield session
+    subprocess.run(["rm", "-rf", state], check=True)
+
+
+@pytest.fixture
+def guarded(guarded_session: Session) -> Attacker:
+    """As `attacker`, in a large workspace of which each data/raw and every *.key is protected."""
+    guarded_session.reset()
+    return Attacker(guarded_session)

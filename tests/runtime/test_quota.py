@@ -108,16 +108,23 @@ def test_too_many_files_are_too_much_whatever_they_hold(files: Path) -> None:
     for number in range(101):
         (files / str(number)).touch()
     fill(files, STRIDE)
-    assert "more than 100 files" in (quota.exceeded() or "")
+    assert (found := quota.exceeded()) is not None and "more than 100 files" in found.reason
 
 
 def test_what_is_freed_and_written_again_is_looked_at(files: Path) -> None:
     hold(files / "first", 3 * STRIDE)
-    quota = DiskQuota(files, STRIDE)
+    quota = DiskQuota(files, STRIDE, 1000)
     (files / "first").unlink()
     assert quota.exceeded() is None
-    fill(files, 2 * STRIDE)
-    assert "hold more than" in (quota.exceeded() or "")
+    fill(files, 5 * STRIDE)
+    assert (found := quota.exceeded()) is not None and "grown by more than" in found.reason
+
+
+def test_what_was_there_at_the_start_does_not_count(files: Path) -> None:
+    hold(files / "first", 3 * STRIDE)
+    quota = DiskQuota(files, 3 * STRIDE, 1000)
+    fill(files, STRIDE // 2)
+    assert quota.exceeded() is None
 
 
 def fill(files: Path, size: int) -> None:
