@@ -178,10 +178,10 @@ class Story:
             self._move(cursor, "revert")
         stands: tuple[str, ...] = ()
         try:
-            keep = not isinstance(
-                outcome, Reverted
-            )  # what was reverted may be more than the disk holds twice
-            stands = self._return_to(cursor, spare=not _over_protected(outcome), keep=keep).stands
+            broken = _broken(outcome)
+            keep = broken <= {"protect"}  # else it may be more than the disk holds twice
+            spare = not broken & {"protect", "protect.unseen"}  # which process wrote there is not known
+            stands = self._return_to(cursor, spare=spare, keep=keep).stands
         except (SessionBroken, SessionClosed) as error:
             stands = (error.message,)  # raised on the next call; this one has an outcome to give
         self._checkpoints.alias(step, cursor, stands)
