@@ -38,7 +38,9 @@ def _of_both() -> Mapping[str, Bound]:
     return {
         "file_size": _kernel("RLIMIT_FSIZE, one file"),
         "open_files": _kernel("RLIMIT_NOFILE, each process"),
-        "disk": _supervised("the files are measured now and then; what is written in between overshoots"),
+        "disk": _supervised(
+            "bytes and files are counted now and then; what is written in between overshoots"
+        ),
         "network": _kernel("a network namespace with loopback only"),
         "filesystem": _kernel("a mount namespace, read-only but for the session's own folders"),
     }

@@ -57,6 +57,21 @@ def test_undo_gives_the_tree_that_was_and_redo_the_changed_one(
     assert store.verify() == ()
 
 
+@pytest.mark.parametrize("case", matrix.CASES)
+def test_a_restore_that_keeps_nothing_gives_the_very_tree_and_takes_no_room(
+    root: Path, store: SnapshotStore, tmp_path: Path, case: str
+) -> None:
+    before, act = matrix.CASES[case]
+    before(root)
+    first, was = store.snapshot(), walk(root)
+    kept = sorted(path.name for path in tmp_path.rglob("store/*/*"))
+    act(root)
+    assert store.restore(first.id, keep=False).stands == ()
+    assert (walk(root), store.head) == (was, first.id)
+    assert sorted(path.name for path in tmp_path.rglob("store/*/*")) == kept
+    assert store.snapshot(thorough=True).id == first.id
+
+
 def test_all_changes_at_once_are_undone_and_redone(root: Path, store: SnapshotStore) -> None:
     matrix.prepare(root)
     first, was, holes = store.snapshot(), walk(root), sparse(root)

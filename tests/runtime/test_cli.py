@@ -106,6 +106,21 @@ def test_an_action_that_fails_is_undone_and_ends_the_run(isolation: str, run: Ru
     assert records(ran, "kept_back") == []
 
 
+def test_a_write_to_a_protected_path_ends_the_run_and_says_why(
+    isolation: str, run: Run, workspace: Path
+) -> None:
+    code = "open('a.txt', 'w').write('two')\n# %%\nprint('never')\n"
+    ran = run("-", "--isolation", isolation, "--workspace", "data", "--protect", "*.txt", stdin=code)
+    assert ran.returncode == 1
+    assert "reverted" in ran.stdout and "'a.txt' was changed, and '*.txt' is protected" in ran.stdout
+    assert "2/2" not in ran.stdout
+
+
+def test_a_broken_glob_is_bad_input_before_anything_runs(run: Run) -> None:
+    ran = run("-", "--protect", "!x", stdin="print(1)")
+    assert ran.returncode == 2 and "the glob '!x'" in ran.stderr and ran.stdout == ""
+
+
 def test_commit_writes_to_the_folder_what_completed(isolation: str, run: Run, workspace: Path) -> None:
     code = "open('b.txt', 'w').write('new');"
     ran = run("-", "--isolation", isolation, "--workspace", "data", "--commit", stdin=code)

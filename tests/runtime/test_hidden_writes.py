@@ -25,17 +25,17 @@ put('near/file', 'first'.ljust(4096))
 READ = "print(open('near/file').read(5))"
 
 LOSE = """
-h = open('far/open', 'w+'); h.write('secnd'); h.flush()
+h = open('far/open', 'w+'); h.write('later'); h.flush()
 os.unlink('near/file'); os.link('far/open', 'near/file'); os.unlink('far/open')
 """
-MAP = "f = open('near/file', 'r+b'); m = mmap.mmap(f.fileno(), 5); m[:5] = b'secnd'"
+MAP = "f = open('near/file', 'r+b'); m = mmap.mmap(f.fileno(), 5); m[:5] = b'later'"
 ODD = "os.rename('near/file', 'near/li\\nne'); os.symlink('li\\nne', 'near/file')\n"
 CHILD = """
 child = subprocess.Popen([sys.executable, '-c', '''if 1:
     import mmap
     f = open("near/file", "r+b")
     m = mmap.mmap(f.fileno(), 5)
-    for word in (b"secnd", b"third"):
+    for word in (b"later", b"third"):
         m[:5] = word
         print(flush=True)
         input()
@@ -44,10 +44,10 @@ child.stdout.readline()
 """
 NEXT = "child.stdin.write(b'\\n'); child.stdin.flush(); child.stdout.readline()"
 
-#: how the file is changed in two actions: to "secnd", then to "third"
+#: how the file is changed in two actions: to "later", then to "third"
 WAYS = {
-    "through a name that comes and goes": ("behind('secnd')", "behind('third')"),
-    "through a name that comes and goes, then openly": ("behind('secnd')", "put('near/file', 'third')"),
+    "through a name that comes and goes": ("behind('later')", "behind('third')"),
+    "through a name that comes and goes, then openly": ("behind('later')", "put('near/file', 'third')"),
     "through a name that was lost": (LOSE, "h.seek(0); h.write('third'); h.flush()"),
     "through memory": (MAP, "m[:5] = b'third'"),
     "through memory, under a name with a line break": (ODD + MAP, "m[:5] = b'third'"),
@@ -82,6 +82,6 @@ def text(session: Session) -> str:
 @pytest.mark.parametrize("way", WAYS)
 def test_each_step_has_what_it_wrote(large: Session, way: str) -> None:
     first, second, third = large.timeline.cursor, *(done(large, source) for source in WAYS[way])
-    for step, wanted in [(second, "secnd"), (third, "third"), (first, "first"), (second, "secnd")]:
+    for step, wanted in [(second, "later"), (third, "third"), (first, "first"), (second, "later")]:
         large.goto(step)
         assert (step, text(large)) == (step, wanted)
