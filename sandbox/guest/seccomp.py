@@ -109,10 +109,15 @@ LOAD, AND, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x54, 0x15, 0x35, 0x45, 0x06
 ALLOW, KILL, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 
 Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, constant
+# The number of a call on x86_64 and on aarch64, and what to do once it was made.
+Rule = tuple["int | None", "int | None", "list[Instruction]"]
 
 
-def program(machine: str) -> list[Instruction]:
-    """The filter for one kind of machine, as `uname -m` names it. An unknown one has none: KeyError."""
+def program(machine: str, also: Sequence[Call] = (), rules: Sequence[Rule] = ()) -> list[Instruction]:
+    """The filter for one kind of machine, as `uname -m` names it. An unknown one has none: KeyError.
+
+    `also` are calls to refuse besides, and `rules` come before those that look at arguments.
+    """
     column, arch, _ = ARCHITECTURES[machine]
     code: list[Instruction] = [
         (LOAD, 0, 0, ARCH),
@@ -122,21 +127,22 @@ def program(machine: str) -> list[Instruction]:
     ]
     if machine == "x86_64":
         code += [(AT_LEAST, 0, 1, 0x40000000), _refuse(errno.EPERM)]  # x32: other numbers for the same calls
-    for _, *numbers in REFUSED:
+    for _, *numbers in (*REFUSED, *also):
         code += _when(numbers[column], [_refuse(errno.EPERM)])
-    for on_x86_64, on_aarch64, rule in _looking_at_arguments():
+    for on_x86_64, on_aarch64, rule in (*rules, *_looking_at_arguments()):
         code += _when((on_x86_64, on_aarch64)[column], rule)
     return [*code, (RETURN, 0, 0, ALLOW)]
 
 
-def install() -> None:
-    """Put this process, its threads and all their descendants under the filter, for good.
+def install(also: Sequence[Call] = (), rules: Sequence[Rule] = ()) -> None:
+    """Put this process, its threads and all their descendants under the filter, for good; `also` and `rules` as in
+    `program`.
 
     May be repeated; each time adds the same filter once more. OSError when the kernel refuses, KeyError on a kind
     of machine that the table does not know.
     """
     libc = ctypes.CDLL(None, use_errno=True)
-    code = program(platform.machine())
+    code = program(platform.machine(), also, rules)
     if libc.prctl(38, 1, 0, 0, 0):  # PR_SET_NO_NEW_PRIVS, without which only root may filter
         raise OSError(ctypes.get_errno(), "no_new_privs was refused")
     filters = (_Filter * len(code))(*(_Filter(*instruction) for instruction in code))
@@ -146,7 +152,12 @@ def install() -> None:
         raise OSError(ctypes.get_errno(), f"the syscall filter was refused ({answer})")
 
 
-def _looking_at_arguments() -> list[tuple[int | None, int | None, list[Instruction]]]:
+def refusing_bits(argument: int, bits: int) -> list[Instruction]:
+    """What to do once a call was made: refuse it if an argument has any of these bits."""
+    return [_argument(argument), (ANY_BIT, 0, 1, bits), _refuse(errno.EPERM)]
+
+
+def _looking_at_arguments() -> Sequence[Rule]:
     """Calls whose arguments decide: number on x86_64, number on aarch64, what to do once that call was made."""
     refuse = _refuse(errno.EPERM)
     device = [(AND, 0, 0, 0xB000), (EQUAL, 0, 1, 0x2000), refuse]  # S_IFCHR and S_IFBLK, and no other type
