@@ -106,9 +106,9 @@ def _compare_columns(old: Table, new: Table, shown: Lines, counts: Counter[str])
 def _compare_rows(old: Table, new: Table, shown: Lines, counts: Counter[str]) -> tuple[str, ...]:
     names = [name for name in old.columns if name in set(new.columns)]
     olds, news = _picked(old, names), _picked(new, names)
+    key = _key(olds, news, len(names))
     start, end = _common(olds, news)
     olds, news = olds[start : len(olds) - end], news[start : len(news) - end]
-    key = _key(olds, news, len(names))
     if key is not None:
         _by_key(names, key, olds, news, shown, counts)
         return ()
