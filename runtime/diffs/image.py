@@ -41,13 +41,14 @@ def compare(before: bytes | None, after: bytes | None, lines: int) -> Detail:
 
 def _read(data: bytes) -> Image.Image:
     warnings.simplefilter("ignore")
+    Image.MAX_IMAGE_PIXELS = None  # the bound is ours, below
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise Unfit(f"it has {image.width}x{image.height} pixels: too many to unpack")
             image.load()
-            return image.copy() if image.format is None else _named(image)
-    except Unfit:
+            return _named(image)
+    except (Unfit, MemoryError):
         raise
     except Exception as error:  # Pillow's readers raise whatever a broken file makes them stumble over
         raise Unfit(f"it cannot be read as an image: {str(error)[:200]}") from error

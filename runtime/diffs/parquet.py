@@ -20,6 +20,8 @@ def compare(before: bytes | None, after: bytes | None, lines: int) -> Detail:
     pa.set_cpu_count(1)
     try:
         old, new = (None if data is None else _read(data) for data in (before, after))
+    except MemoryError:  # which one of Arrow's errors is too
+        raise
     except (pa.ArrowException, OSError, ValueError) as error:
         raise Unfit(f"it cannot be read as parquet: {str(error)[:200]}") from error
     if old == new:

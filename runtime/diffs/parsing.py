@@ -1,7 +1,7 @@
 """Has contents compared in a process apart (parser_process.py), the richest kind first, then ever plainer.
 
 Why apart: whoever wrote these contents may have meant them for a parser's weakness, a bomb that unpacks to gigabytes
-or lines that make an alignment take days. There it costs one fork, ten seconds at most, and the plainer kind's answer.
+or lines that make an alignment take days. There it costs one fork, some seconds at most, and the plainer kind's answer.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import io
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -14,12 +13,12 @@ import pytest
 from mulligan.runtime.diffs.detail import Detail
 from mulligan.runtime.diffs.parsing import Parsing
 
-Columns = Mapping[str, Sequence[Any]]
+Columns = dict[str, list[Any]]
 
 
 def parquet(columns: Columns) -> bytes:
     file = io.BytesIO()
-    pa.parquet.write_table(pa.table(dict(columns)), file)
+    pa.parquet.write_table(pa.table(columns), file)
     return file.getvalue()
 
 
@@ -50,7 +49,7 @@ def numbers(detail: Detail) -> dict[str, int]:
 
 
 NAN = float("nan")
-BASE = {"id": [1, 2, 3, 4], "price": [1.5, 2.5, 3.5, 4.5], "city": ["Bern", "Rome", "Oslo", "Kyiv"]}
+BASE: Columns = {"id": [1, 2, 3, 4], "price": [1.5, 2.5, 3.5, 4.5], "city": ["Bern", "Rome", "Oslo", "Kyiv"]}
 
 
 def test_a_cell_that_changed_is_told_by_the_column_that_names_its_row(parsing: Parsing, form: str) -> None:
@@ -100,7 +99,7 @@ def test_a_table_that_is_new_or_gone_is_told_by_its_size(parsing: Parsing, form:
 
 
 def test_a_change_of_type_and_values_of_every_kind_are_told(parsing: Parsing) -> None:
-    before = {
+    before: Columns = {
         "id": [1, 2],
         "when": [datetime.datetime(2020, 1, 1), None],
         "list": [[1], [2]],
