@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -79,3 +80,16 @@ def test_a_parsing_process_that_was_killed_is_started_again(parsing: Parsing) ->
         ("not compared as text: the process that reads it was lost",),
     )
     assert parsing.compare("a", b"a\n", b"b\n", 100).kind == "text"
+
+
+@pytest.mark.parametrize(("library", "shown"), [("PIL", "Pillow"), ("pyarrow", "pyarrow")])
+def test_a_library_that_is_missing_is_named_with_what_installs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str, shown: str
+) -> None:
+    (tmp_path / f"{library}.py").write_text(f"raise ModuleNotFoundError(name={library!r})\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    content = picture() if library == "PIL" else b"PAR1\0"
+    with Parsing() as parsing:
+        detail = parsing.compare("a", None, content, 100)
+    assert detail.kind == "binary"
+    assert detail.notes[0].endswith(f"{shown} is not installed: pip install 'mulligan[diff]'")

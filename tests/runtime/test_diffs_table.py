@@ -53,13 +53,14 @@ BASE: Columns = {"id": [1, 2, 3, 4], "price": [1.5, 2.5, 3.5, 4.5], "city": ["Be
 
 
 def test_a_cell_that_changed_is_told_by_the_column_that_names_its_row(parsing: Parsing, form: str) -> None:
-    detail = told(parsing, form, BASE, BASE | {"price": [1.5, 9.25, 3.5, 9.5]})
+    detail = told(parsing, form, BASE, {**BASE, "price": [1.5, 9.25, 3.5, 9.5]})
     assert lines(detail) == ["~id=2  price: 2.5 → 9.25", "~id=4  price: 4.5 → 9.5"]
     assert numbers(detail) == {"rows_changed": 2, "cells_changed": 2}
 
 
 def test_rows_that_came_and_went_are_told_wherever_they_are(parsing: Parsing, form: str) -> None:
-    after = {"id": [1, 3, 9, 4], "price": [1.5, 3.5, 0.5, 4.5], "city": ["Bern", "Oslo", "Lima", "Kyiv"]}
+    cities = ["Bern", "Oslo", "Lima", "Kyiv"]
+    after: Columns = {"id": [1, 3, 9, 4], "price": [1.5, 3.5, 0.5, 4.5], "city": cities}
     detail = told(parsing, form, BASE, after)
     assert lines(detail) == ["-2, 2.5, Rome", "+9, 0.5, Lima"]
     assert numbers(detail) == {"rows_added": 1, "rows_removed": 1}
