@@ -13,7 +13,7 @@ import resource
 from mulligan.sandbox.guest import seccomp
 
 #: seconds of processor time, and bytes of address space, for one comparison
-SECONDS, MEMORY = 5, 2 << 30
+SECONDS, MEMORY = 10, 2 << 30
 
 _REFUSED: tuple[seccomp.Call, ...] = (
     ("execve", 59, 221),

@@ -8,7 +8,7 @@ lines are counted and not aligned.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
 
 from mulligan.runtime.diffs.detail import WIDTH, Detail, Lines, Unfit, counted
@@ -142,14 +142,20 @@ def _count(
 ) -> tuple[int, int, tuple[str, ...]]:
     """Lines that one side has and the other has not, wherever they are."""
     gone, come = Counter(olds), Counter(news)
-    lost, won = gone - come, come - gone
-    removed, added = lost.total(), won.total()
     shown.add("@", f"from line {first + 1:,}")
-    for sign, lines in (("-", lost), ("+", won)):
-        for line, count in lines.items():
-            if shown.full:
-                shown.skip(count)
-            else:
-                shown.add(sign, line)
-                shown.skip(count - 1)
+    removed = _show_surplus("-", gone, come, shown)
+    added = _show_surplus("+", come, gone, shown)
     return removed, added, (f"more than {counted(MOST, 'line')} differ: they are counted, not aligned",)
+
+
+def _show_surplus(sign: str, these: Mapping[str, int], others: Mapping[str, int], shown: Lines) -> int:
+    """Show each line of these that the others lack, once; how many there are."""
+    total = told = 0
+    for line, count in these.items():
+        if (more := count - others.get(line, 0)) > 0:
+            total += more
+            if not shown.full:
+                shown.add(sign, line)
+                told += 1
+    shown.skip(total - told)
+    return total

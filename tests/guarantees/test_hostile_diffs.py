@@ -24,7 +24,6 @@ from mulligan.runtime.jsonlines import JsonLines
 if TYPE_CHECKING:
     from tests.guarantees.conftest import Attacker
 
-from mulligan.runtime.diffs import limits
 from mulligan.runtime.diffs.lines import Bounds
 from mulligan.runtime.diffs.parsing import Parsing
 from mulligan.runtime.diffs.text import MOST
@@ -61,18 +60,18 @@ def parquet(table: pa.Table) -> bytes:
 
 
 def test_a_picture_of_too_many_pixels_is_not_unpacked(parsing: Parsing) -> None:
-    bomb = png(30_000, 30_000)
+    bomb = png(10_000, 10_000)
     assert len(bomb) < 1 << 20
     detail = parsing.compare("a.png", png(8, 8), bomb, 100)
     assert (detail.kind, detail.notes) == (
         "binary",
-        ("not compared as image: it has 30000x30000 pixels: too many to unpack",),
+        ("not compared as image: it has 10000x10000 pixels: too many to unpack",),
     )
 
 
-def test_a_picture_with_a_text_that_unpacks_to_a_gigabyte_is_refused(parsing: Parsing) -> None:
+def test_a_picture_with_a_text_that_unpacks_to_much_more_is_refused(parsing: Parsing) -> None:
     packer = zlib.compressobj(9)
-    text = b"".join(packer.compress(bytes(1 << 20)) for _ in range(1024)) + packer.flush()
+    text = b"".join(packer.compress(bytes(1 << 20)) for _ in range(128)) + packer.flush()
     detail = parsing.compare("a.png", png(8, 8), png(8, 8, chunk(b"zTXt", b"a\0\0" + text)), 100)
     assert detail.kind == "binary"
     assert "too large" in detail.notes[0]
@@ -92,7 +91,9 @@ def test_a_parquet_file_that_unpacks_to_gigabytes_ends_its_reading_and_nothing_e
     assert len(bomb) < 1 << 17
     detail = parsing.compare("a.parquet", None, bomb, 100)
     assert detail.kind == "binary"
-    assert "takes more than" in detail.notes[0]
+    assert detail.notes[0] in {
+        f"not compared as table: that takes too {what}" for what in ("much memory", "long")
+    }
     assert parsing.compare("a.txt", b"a\n", b"b\n", 100).kind == "text"
 
 
@@ -102,7 +103,7 @@ def test_lines_that_take_difflib_for_ever_are_given_up(parsing: Parsing) -> None
     detail = parsing.compare("a.txt", up, down, 100)
     assert (detail.kind, detail.notes) == (
         "binary",
-        (f"not compared as text: that takes more than {limits.SECONDS} s",),
+        ("not compared as text: that takes too long",),
     )
 
 

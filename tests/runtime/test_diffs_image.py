@@ -46,6 +46,24 @@ def test_another_mode_or_format_of_the_same_pixels_is_told(parsing: Parsing) -> 
     assert "PNG L → " in detail.lines[0].text and detail.lines[0].text.endswith("BMP RGB")
 
 
+def test_pixels_of_16_bits_that_differ_in_the_last_are_counted(parsing: Parsing) -> None:
+    before, after = (Image.new("I;16", (8, 8), 1000) for _ in range(2))
+    after.putpixel((3, 3), 1001)
+    contents = []
+    for image in (before, after):
+        image.save(file := io.BytesIO(), "PNG")
+        contents.append(file.getvalue())
+    assert parsing.compare("a.png", contents[0], contents[1], 100).counts["pixels_changed"] == 1
+
+
+def test_of_an_animation_it_is_said_that_only_its_first_frame_is_compared(parsing: Parsing) -> None:
+    frames = [Image.new("L", (8, 8), shade) for shade in (0, 100, 200)]
+    frames[0].save(file := io.BytesIO(), "GIF", save_all=True, append_images=frames[1:])
+    frames[0].save(other := io.BytesIO(), "GIF", save_all=True, append_images=frames[1:2])
+    detail = parsing.compare("a.gif", file.getvalue(), other.getvalue(), 100)
+    assert detail.notes == ("of an animation only the first frame is compared",)
+
+
 def test_a_new_picture_is_told_by_its_size(parsing: Parsing) -> None:
     assert parsing.compare("a.png", None, picture(), 100).counts == {"width": 40, "height": 30}
 
