@@ -13,7 +13,6 @@ import json
 import os
 import select
 import signal
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any, BinaryIO
@@ -107,8 +106,3 @@ def _died(status: int) -> str:
 
 def _unfit(why: str) -> bytes:
     return json.dumps({"unfit": why[:500]}).encode()
-
-
-if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    main(sys.stdin.buffer, sys.stdout.buffer)

@@ -11,15 +11,27 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+import mulligan
 from mulligan.runtime.diffs.binary import compare_sizes
 from mulligan.runtime.diffs.detail import LARGEST, Detail, decode_record
 from mulligan.runtime.diffs.kinds import kinds_for
 
 #: bytes of a content that is compared as more than its size
 CONTENT = 64 << 20
+
+#: Starts the process with the package's folders alone. Its front door imports all of Mulligan, which takes half a
+#: second, and would make each fork dearer.
+_BOOT = """
+import sys, types
+sys.modules["mulligan"] = types.ModuleType("mulligan")
+sys.modules["mulligan"].__path__ = [sys.argv[1]]
+from mulligan.runtime.diffs.parser_process import main
+main(sys.stdin.buffer, sys.stdout.buffer)
+"""
 
 _NAMES = {"delimited": "table", "parquet": "table"}
 
@@ -93,7 +105,7 @@ class Parsing:
             raise OSError("closed")
         if self._process is None:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "mulligan.runtime.diffs.parser_process"],
+                [sys.executable, "-P", "-c", _BOOT, str(Path(mulligan.__file__).parent)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
