@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from mulligan.runtime.diffs.text import is_text
 
-#: what has to be there for a kind, and what installs it
-NEEDS = {"parquet": "pyarrow", "image": "Pillow"}
+#: modules that have to be there for some kinds, as they are called where they are installed from
+LIBRARIES = {"PIL": "Pillow", "pyarrow": "pyarrow"}
 EXTRA = "pip install 'mulligan[diff]'"
 
 _PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"BM")

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 from mulligan.runtime.diffs import detail, limits
 from mulligan.runtime.diffs.detail import Unfit
-from mulligan.runtime.diffs.kinds import EXTRA, NEEDS
+from mulligan.runtime.diffs.kinds import EXTRA, LIBRARIES
 
 #: seconds that one comparison may take, waiting included
 DEADLINE = 90
@@ -69,13 +69,11 @@ def _compared(request: dict[str, Any], contents: Sequence[bytes | None]) -> byte
     try:
         module = importlib.import_module(f"mulligan.runtime.diffs.{kind}")
         before, after = contents
-        return (
-            b'{"detail":'
-            + detail.encode(detail.kind_of(module).compare(before, after, request["lines"]))
-            + b"}"
-        )
+        told = detail.kind_of(module).compare(before, after, request["lines"])
+        return b'{"detail":' + detail.encode(told) + b"}"
     except ImportError as error:
-        return _unfit(f"{NEEDS.get(kind, error.name)} is not installed: {EXTRA}")
+        missing = (error.name or "").partition(".")[0]
+        return _unfit(f"{LIBRARIES.get(missing, missing)} is not installed: {EXTRA}")
     except Unfit as error:
         return _unfit(str(error))
     except MemoryError:
