@@ -70,6 +70,10 @@ class Index:
             index = cls(connection, ours=False)
             try:
                 index.refresh()
+            except sqlite3.OperationalError as error:
+                connection.close()
+                hint = "See that its folder and what is in it belong to you."
+                raise SnapshotError(f"the snapshot index cannot be read: {error}", hint=hint) from error
             except BaseException:
                 connection.close()
                 raise
