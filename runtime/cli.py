@@ -107,6 +107,8 @@ def _run(chosen: argparse.Namespace) -> int:
         code = _play(cells, session, chosen, view)
         if chosen.workspace is not None:
             code = _finish(session, chosen, view, code)
+        if chosen.keep:
+            view.kept(session.id)
         view.ended(code)
     return code
 

@@ -17,6 +17,7 @@ Every object has `type`; these types and keys are stable, and new ones may be ad
     sessions     sessions [{session, state ("open", "kept" or "left"), opened, steps}]
     diff         session, before, after (steps), files [{path, was, change, facts, kind, summary, counts,
                  lines [[sign, text]], left_out, notes}], left_out (paths)
+    kept         session
     forgotten    session
     failure      error, message, hint
     end          code (the exit code)
@@ -150,6 +151,9 @@ class JsonLines:
             files=[_file(file, told) for file, told in details(files, bounds)],
             left_out=max(0, len(files) - bounds.files),
         )
+
+    def kept(self, session: str) -> None:
+        self._write("kept", session=session)
 
     def forgotten(self, session: str) -> None:
         self._write("forgotten", session=session)

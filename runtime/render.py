@@ -152,6 +152,9 @@ class Page:
         for line in summary(diff, bounds) if stat else spell_diff(diff, bounds):
             self._console.print(Text(line.text, _DIFF_STYLES.get(line.sign, "")), soft_wrap=True)
 
+    def kept(self, session: str) -> None:
+        self._line(Text(f"kept: `mulligan diff {session}` shows what changed", "dim"))
+
     def forgotten(self, session: str) -> None:
         self._line(Text(f"{session}: its files and snapshots are removed, its ledger stays"))
 

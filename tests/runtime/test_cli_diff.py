@@ -146,8 +146,8 @@ def test_what_is_not_there_is_told_without_a_traceback(
 
 def test_a_session_that_is_forgotten_is_gone(isolation: str, tmp_path: Path) -> None:
     mulligan = Mulligan(tmp_path)
-    said = mulligan("run", "-", "--isolation", isolation, "--keep", "--json")
-    session = str(json.loads(said.splitlines()[0])["session"])
+    said = mulligan("run", "-", "--isolation", isolation, "--keep")
+    session = said.splitlines()[-1].removeprefix("kept: `mulligan diff ").partition("`")[0]
     assert record(mulligan("forget", session, "--json")) == {"type": "forgotten", "session": session}
     assert "no session has files" in mulligan("diff")
     mulligan("forget", session, code=2)
@@ -158,6 +158,7 @@ def test_a_run_shows_after_each_action_what_it_changed(isolation: str, tmp_path:
     lines = mulligan("run", "-", "--isolation", isolation, "--diff").splitlines()
     for line in CHANGED.splitlines():
         assert line in lines
+    assert not any(line.startswith("kept") for line in lines)
     assert lines.index("step 0 → step 1: 2 added") < lines.index("step 1 → step 2: 1 changed, 1 renamed")
     said = [
         json.loads(line)
