@@ -37,13 +37,16 @@ class FileChange:
 def present(changes: Iterable[Change]) -> tuple[FileChange, ...]:
     """Without the folders of which only the time changed, because something in them did."""
     return tuple(
-        FileChange(_place(change.path), change.before, change.after)
-        for change in changes
-        if not _only_time(change)
+        FileChange(place_of(change.path), change.before, change.after) for change in worth_telling(changes)
     )
 
 
-def _place(path: bytes) -> str:
+def worth_telling(changes: Iterable[Change]) -> tuple[Change, ...]:
+    return tuple(change for change in changes if not _only_time(change))
+
+
+def place_of(path: bytes) -> str:
+    """A path of the store as people see it: relative to the workspace, or as the sandbox sees it."""
     text = path.decode("utf-8", "backslashreplace")
     top, _, rest = text.partition("/")
     if top == "workspace" and rest:

@@ -1,4 +1,4 @@
-"""The command line: `mulligan run`, `mulligan doctor`, `mulligan image`. Arguments and environment are read here only.
+"""The command line: `mulligan run`, `diff`, `forget`, `doctor`, `image`. Arguments and environment are read here only.
 
 Exit codes
     0    every action completed, or the command did what it should
@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -29,12 +29,15 @@ from rich.console import Console
 
 from mulligan.policies.errors import PolicyError
 from mulligan.policies.loading import load_policy
-from mulligan.runtime.errors import SessionBroken, WorkspaceInvalid
+from mulligan.runtime.diffs.detail import LINES
+from mulligan.runtime.diffs.lines import Bounds
+from mulligan.runtime.errors import SessionBroken, SessionUnknown, StepUnknown, WorkspaceInvalid
 from mulligan.runtime.jsonlines import JsonLines
 from mulligan.runtime.notebook import Cell, NotebookInvalid, parse_cells, read_cells
+from mulligan.runtime.past import forget, list_sessions, open_past
 from mulligan.runtime.render import Page
 from mulligan.runtime.session import Session, open_session
-from mulligan.sandbox.errors import MulliganError, SandboxError
+from mulligan.sandbox.errors import MulliganError, SandboxError, SnapshotUnknown, StoreDamaged
 from mulligan.sandbox.printable import printable
 
 DONE, FAILED, BAD_INPUT, NO_SANDBOX, INTERRUPTED, OUTPUT_CLOSED = 0, 1, 2, 3, 130, 141
@@ -77,9 +80,11 @@ def _complain(error: MulliganError | PolicyError, chosen: argparse.Namespace) ->
 
 
 def _exit_code(error: Exception) -> int:
-    if isinstance(error, (WorkspaceInvalid, NotebookInvalid, PolicyError)):
+    if isinstance(error, (WorkspaceInvalid, NotebookInvalid, PolicyError, SessionUnknown, StepUnknown)):
         return BAD_INPUT
-    if isinstance(error, (SandboxError, SessionBroken)):
+    if isinstance(error, (SandboxError, SessionBroken)) and not isinstance(
+        error, (SnapshotUnknown, StoreDamaged)
+    ):
         return NO_SANDBOX
     return FAILED
 
@@ -100,11 +105,14 @@ def _run(chosen: argparse.Namespace) -> int:
         policy=policy,
         protect=chosen.protect,
         state=_state(chosen.state),
+        keep=chosen.keep,
     ) as session:
         view.opened(session, chosen.workspace, time.monotonic() - started)
         code = _play(cells, session, chosen, view)
         if chosen.workspace is not None:
             code = _finish(session, chosen, view, code)
+        if chosen.keep:
+            view.kept(session.id)
         view.ended(code)
     return code
 
@@ -130,8 +138,11 @@ def _play(cells: Sequence[Cell], session: Session, chosen: argparse.Namespace, v
     with _interrupting(session) as interrupts:
         for number, cell in enumerate(cells, 1):
             view.begins(number, len(cells), cell)
+            before = session.timeline.cursor
             step = session.run(cell.action(), timeout=chosen.timeout, on_event=view.event)
             view.step(number, step)
+            if chosen.diff and session.timeline.cursor != before:
+                view.diff(session.id, session.diff(before), Bounds())
             if not step.outcome.ok and chosen.undo_on_error and session.timeline.cursor == step.id:
                 view.restored(session.undo())
             if interrupts.came:
@@ -179,6 +190,32 @@ def _interrupting(session: Session) -> Iterator[_Interrupts]:
         signal.signal(signal.SIGINT, before)
 
 
+# -- diff --------------------------------------------------------------------------------------------------------
+
+
+def _diff(chosen: argparse.Namespace) -> int:
+    view: Page | JsonLines = JsonLines(sys.stdout) if chosen.json else Page(_console())
+    if chosen.session is None:
+        view.sessions(list_sessions(chosen.state))
+        return DONE
+    n = chosen.lines
+    bounds = Bounds() if n is None else Bounds(file=n, outside=n, lines=20 * n)
+    with open_past(chosen.session, chosen.state) as past:
+        diff = past.diff(chosen.a, chosen.b)
+        if isinstance(view, Page):
+            view.diff(past.id, diff, bounds, stat=chosen.stat)
+        else:
+            view.diff(past.id, diff, replace(bounds, lines=0) if chosen.stat else bounds)
+    return DONE
+
+
+def _forget(chosen: argparse.Namespace) -> int:
+    view: Page | JsonLines = JsonLines(sys.stdout) if chosen.json else Page(_console())
+    for name in chosen.sessions:
+        view.forgotten(forget(name, chosen.state))
+    return DONE
+
+
 # -- the other commands -------------------------------------------------------------------------------------------
 
 
@@ -220,6 +257,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mulligan {version('mulligan')}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_run(commands.add_parser("run", help="run Python files or notebooks in a sandbox", epilog=EPILOG))
+    _add_diff(commands.add_parser("diff", help="what differs between two steps of a session"))
+    forgetting = commands.add_parser("forget", help="remove the files of a session that was kept")
+    forgetting.add_argument("sessions", nargs="+", metavar="SESSION", help="its id, or the beginning of it")
+    forgetting.add_argument("--state", type=Path, metavar="DIR", help="the folder that sessions are kept in")
+    forgetting.add_argument("--json", action="store_true", help="one JSON object a line, for programs")
+    forgetting.set_defaults(command=_forget)
     doctor = commands.add_parser("doctor", help="what this machine can do, what is missing, what adds it")
     doctor.add_argument("--json", action="store_true", help="one JSON object, for programs")
     doctor.add_argument("--state", type=Path, metavar="DIR", help="the folder that sessions are kept in")
@@ -239,6 +282,8 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     add("files", nargs="+", metavar="FILE", help=".py or .ipynb; - is Python from standard input")
     add("--workspace", metavar="DIR", help="work on a copy of this folder (default: an empty one)")
     add("--commit", action="store_true", help="at the end, if all completed, write the changes to the folder")
+    add("--diff", action="store_true", help="after each action, show what it changed in the files")
+    add("--keep", action="store_true", help="keep the session's files and snapshots, for `mulligan diff`")
     add("--undo-on-error", action="store_true", help="take back the action that failed before stopping")
     add("--isolation", choices=("auto", "docker", "bubblewrap"), default="auto", help="default: auto")
     add("--image", metavar="IMAGE", help="the Docker image to use")
@@ -249,6 +294,28 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     add("--state", type=Path, metavar="DIR", help="the folder that sessions are kept in")
     add("--json", action="store_true", help="one JSON object a line, for programs")
     run.set_defaults(command=lambda chosen: _run(_checked(run, chosen)))
+
+
+def _add_diff(diff: argparse.ArgumentParser) -> None:
+    diff.description = (
+        "Shows what turns the files after step A into those after step B, of a session that is open in another "
+        "process or was kept. Without SESSION, lists those that can be named."
+    )
+    add = diff.add_argument
+    add("session", nargs="?", metavar="SESSION", help="its id, or the beginning of it")
+    add("a", nargs="?", type=int, default=0, metavar="A", help="a step (default: 0, the beginning)")
+    add("b", nargs="?", type=int, metavar="B", help="another (default: where the session is)")
+    add("--stat", action="store_true", help="only one line for each path")
+    add("--lines", type=_lines, metavar="N", help=f"for each path (default: {LINES} in the workspace)")
+    add("--state", type=Path, metavar="DIR", help="the folder that sessions are kept in")
+    add("--json", action="store_true", help="one JSON object, for programs")
+    diff.set_defaults(command=_diff)
+
+
+def _lines(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= 100_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of lines from 1 to 100,000")
+    return int(text)
 
 
 def _checked(run: argparse.ArgumentParser, chosen: argparse.Namespace) -> argparse.Namespace:

@@ -15,12 +15,14 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import platformdirs
 from rich.console import Console
 from rich.text import Text
 
+from mulligan.runtime.diffs.kinds import EXTRA, LIBRARIES
 from mulligan.runtime.session import open_session
 from mulligan.sandbox import bubblewrap, interpreter
 from mulligan.sandbox.errors import MulliganError
@@ -88,6 +90,7 @@ def checks(state: Path) -> Iterator[Check]:
     yield _cgroup()
     yield _watches()
     yield from _disk(state)
+    yield _diffs()
 
 
 def trial(isolation: str) -> Trial:
@@ -118,6 +121,15 @@ def _python() -> Check:
     except MulliganError as error:
         return Check("python", "note", f"{said}; bubblewrap cannot use it: {error.message}", error.hint)
     return Check("python", "ok", said)
+
+
+def _diffs() -> Check:
+    """What `mulligan diff` reads with."""
+    missing = [shown for module, shown in LIBRARIES.items() if find_spec(module) is None]
+    if missing:
+        said = f"{' and '.join(missing)} not installed: of such files only sizes are compared"
+        return Check("diffs", "note", said, EXTRA)
+    return Check("diffs", "ok", "pictures and parquet can be compared")
 
 
 def _bubblewrap() -> Check:

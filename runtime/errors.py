@@ -7,6 +7,8 @@
     ├── SessionClosed     (RuntimeError)  you closed it
     ├── SessionBusy       (RuntimeError)  called from within its own callback, where it would wait for itself
     ├── SessionBroken     (RuntimeError)  it broke: the sandbox is gone and cannot be started again
+    ├── SessionUnknown    (LookupError)   no session of that name has files to look at
+    ├── SessionInUse      (RuntimeError)  a process has it open, or reads it
     ├── WorkspaceInvalid  (ValueError)    that folder cannot be a workspace
     ├── CommitFailed      (OSError)       writing to the user's folder failed; it was taken back
     └── LedgerDamaged     (OSError)       the record of the session cannot be read
@@ -40,6 +42,14 @@ class SessionBusy(MulliganError, RuntimeError):
 
 
 class SessionBroken(MulliganError, RuntimeError):
+    pass
+
+
+class SessionUnknown(MulliganError, LookupError):
+    pass
+
+
+class SessionInUse(MulliganError, RuntimeError):
     pass
 
 

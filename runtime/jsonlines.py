@@ -14,6 +14,11 @@ Every object has `type`; these types and keys are stable, and new ones may be ad
     restoration  step, memory, restored [{path, change}], stands, complete, duration
     commit       folder, applied [{path, change}], conflicts [{path, ours, theirs}]
     kept_back    folder, why, changes [{path, change}]
+    sessions     sessions [{session, state ("open", "kept" or "left"), opened, steps}]
+    diff         session, before, after (steps), files [{path, was, change, facts, kind, summary, counts,
+                 lines [[sign, text]], left_out, notes}], left_out (paths)
+    kept         session
+    forgotten    session
     failure      error, message, hint
     end          code (the exit code)
 
@@ -30,8 +35,12 @@ from typing import Any, TextIO
 from mulligan.runtime.changes import FileChange
 from mulligan.runtime.checkpoint import Restoration
 from mulligan.runtime.commit import Commit
+from mulligan.runtime.diffs.detail import Detail
+from mulligan.runtime.diffs.diff import Diff, FileDiff
+from mulligan.runtime.diffs.lines import Bounds, details
 from mulligan.runtime.notebook import Cell
 from mulligan.runtime.outcome import Lost, Outcome, Refused, Reverted
+from mulligan.runtime.past import Found
 from mulligan.runtime.session import Session
 from mulligan.runtime.step import Step
 from mulligan.sandbox.messages import Clear, Display, Error, Event, Result, Stream
@@ -120,6 +129,35 @@ class JsonLines:
     def kept_back(self, changes: Iterable[FileChange], folder: str, why: str) -> None:
         self._write("kept_back", folder=folder, why=why, changes=_changes(changes))
 
+    def sessions(self, found: Iterable[Found]) -> None:
+        listed = [
+            {
+                "session": each.id,
+                "state": each.state,
+                "opened": each.opened,
+                "steps": None if each.timeline is None else len(each.timeline.nodes) - 1,
+            }
+            for each in found
+        ]
+        self._write("sessions", sessions=listed)
+
+    def diff(self, session: str, diff: Diff, bounds: Bounds) -> None:
+        files = diff.files
+        self._write(
+            "diff",
+            session=session,
+            before=diff.before,
+            after=diff.after,
+            files=[_file(file, told) for file, told in details(files, bounds)],
+            left_out=max(0, len(files) - bounds.files),
+        )
+
+    def kept(self, session: str) -> None:
+        self._write("kept", session=session)
+
+    def forgotten(self, session: str) -> None:
+        self._write("forgotten", session=session)
+
     def failed(self, error: Exception, message: str, hint: str) -> None:
         self._write("failure", error=type(error).__name__, message=message, hint=hint)
 
@@ -147,6 +185,20 @@ def _cause(outcome: Outcome) -> str | None:
 
 def _changes(changes: Iterable[FileChange]) -> list[dict[str, str]]:
     return [{"path": change.path, "change": change.action} for change in changes]
+
+
+def _file(file: FileDiff, told: Detail | None) -> dict[str, Any]:
+    record: dict[str, Any] = {"path": file.path, "was": file.was, "change": file.action, "facts": file.facts}
+    if told is not None:
+        record |= {
+            "kind": told.kind,
+            "summary": told.summary,
+            "counts": told.counts,
+            "lines": [[line.sign, line.text] for line in told.lines],
+            "left_out": told.left_out,
+            "notes": told.notes,
+        }
+    return record
 
 
 def _path(path: bytes) -> str:

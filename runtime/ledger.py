@@ -86,6 +86,20 @@ class Ledger:
                 raise
         return cls(connection, path)
 
+    @classmethod
+    def attach(cls, path: Path) -> Ledger:
+        """A ledger that another process may be writing, to read from. Raises `LedgerDamaged`."""
+        with _as_damage(path):
+            connection = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+            )
+            try:
+                _check(connection, path)
+            except BaseException:
+                connection.close()
+                raise
+        return cls(connection, path)
+
     def append(self, kind: str, step: int | None, body: Mapping[str, Any]) -> int:
         """Record one entry and return its id; ids grow. `body` is plain data: it must be JSON as it stands.
 
@@ -143,6 +157,13 @@ def _prepare(connection: sqlite3.Connection, path: Path, fresh: bool) -> None:
     connection.execute("PRAGMA busy_timeout = 5000")
     if fresh:
         connection.executescript(_SCHEMA)
+    _check(connection, path)
+    if (said := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+        raise _damaged(path, said)
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    """That it is a ledger, of our format."""
     application, version = (
         connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
     )
@@ -150,8 +171,6 @@ def _prepare(connection: sqlite3.Connection, path: Path, fresh: bool) -> None:
         raise _damaged(path, "it is not a ledger")
     if version != VERSION:
         raise _damaged(path, f"its format is {version}, this Mulligan reads {VERSION}")
-    if (said := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
-        raise _damaged(path, said)
 
 
 def _encode(body: Mapping[str, Any]) -> str:

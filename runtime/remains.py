@@ -16,6 +16,9 @@ from mulligan.runtime.commit import recover
 from mulligan.runtime.errors import CommitFailed, WorkspaceInvalid
 from mulligan.sandbox.snapshots.removal import remove_folder
 
+#: names in a session's folder: the mark that its files are kept, and the lock of whoever reads them
+KEPT, READERS = "kept", "readers"
+
 
 class Owner:
     """A context manager: this process holds the session in `folder`."""
@@ -32,6 +35,52 @@ class Owner:
             yield cls(descriptor)
         finally:
             os.close(descriptor)
+
+
+def is_open(folder: Path) -> bool:
+    """Whether a process holds the session in `folder`."""
+    return (folder / "owner").exists() and not _free(folder / "owner")
+
+
+@contextmanager
+def reading(folder: Path) -> Iterator[bool]:
+    """Whether the session's files can be read; they are not removed until the end of the block."""
+    with _lock(folder / READERS, fcntl.LOCK_SH) as held:
+        yield held
+
+
+def remove_files(folder: Path) -> bool:
+    """Remove a session's files and snapshots; whether that was done. Where somebody reads them they are left to the
+    next session that opens."""
+    with _lock(folder / READERS, fcntl.LOCK_EX) as held:
+        if held:
+            (folder / KEPT).unlink(missing_ok=True)
+            for name in ("store", "files"):  # the last one is what marks a session that was not closed
+                remove_folder(folder / name)
+            (folder / READERS).unlink(missing_ok=True)
+    return held
+
+
+@contextmanager
+def _lock(path: Path, how: int) -> Iterator[bool]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        yield _try(descriptor, how)
+    finally:
+        os.close(descriptor)
+
+
+def _free(path: Path) -> bool:
+    with _lock(path, fcntl.LOCK_SH) as held:
+        return held
+
+
+def _try(descriptor: int, how: int) -> bool:
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def remove_remains(sessions: Path) -> int:
@@ -54,8 +103,6 @@ def _remove_if_dead(folder: Path) -> bool:
     else:
         with suppress(WorkspaceInvalid, CommitFailed):  # its record stays, for another try
             recover(folder / "commits")
-        for name in ("store", "files"):  # the last one is what marks a session that was not closed
-            remove_folder(folder / name)
-        return True
+        return not (folder / KEPT).exists() and remove_files(folder)
     finally:
         os.close(descriptor)

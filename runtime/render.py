@@ -6,6 +6,7 @@ in two pieces is still seen as one, and a progress bar leaves its last state.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -15,8 +16,12 @@ from rich.text import Text
 from mulligan.runtime.changes import FileChange
 from mulligan.runtime.checkpoint import Restoration
 from mulligan.runtime.commit import Commit
+from mulligan.runtime.diffs.diff import Diff
+from mulligan.runtime.diffs.lines import Bounds, summary
+from mulligan.runtime.diffs.lines import spell as spell_diff
 from mulligan.runtime.notebook import Cell
 from mulligan.runtime.outcome import Lost, Outcome, Refused, Reverted, TimedOut, shorten
+from mulligan.runtime.past import Found
 from mulligan.runtime.session import Session
 from mulligan.runtime.step import Step
 from mulligan.runtime.timeline import headline
@@ -29,6 +34,7 @@ NAMES = 3
 
 _MARKS = {"added": "+", "changed": "~", "removed": "-"}
 _AS_BEFORE = "files and variables are as before this action"
+_DIFF_STYLES = {"+": "green", "-": "red", "~": "yellow", "→": "cyan", "@": "cyan", "!": "dim"}
 _STYLES = {"added": "green", "changed": "yellow", "removed": "red"}
 
 
@@ -122,6 +128,35 @@ class Page:
     def kept_back(self, changes: Sequence[FileChange], folder: str, why: str) -> None:
         text = f"nothing was written to {printable(folder)} ({why}):"
         self._line(Text.assemble(), Text(text, "dim").append_text(tally(changes)))
+
+    def sessions(self, found: Sequence[Found]) -> None:
+        for each in found:
+            steps = "?" if each.timeline is None else len(each.timeline.nodes) - 1
+            opened = time.strftime("%Y-%m-%d %H:%M", time.localtime(each.opened))
+            last = (
+                ""
+                if each.timeline is None
+                else headline(each.timeline.nodes[each.timeline.cursor].source, 40)
+            )
+            self._line(
+                Text.assemble(
+                    (each.id, "bold"), f"  {each.state:<5} {opened}  {steps} steps  ", (last, "dim")
+                )
+            )
+        if not found:
+            self._line(
+                Text("no session has files to look at: one that is open has, and one that was kept (--keep)")
+            )
+
+    def diff(self, session: str, diff: Diff, bounds: Bounds, *, stat: bool = False) -> None:
+        for line in summary(diff, bounds) if stat else spell_diff(diff, bounds):
+            self._console.print(Text(line.text, _DIFF_STYLES.get(line.sign, "")), soft_wrap=True)
+
+    def kept(self, session: str) -> None:
+        self._line(Text(f"kept: `mulligan diff {session}` shows what changed", "dim"))
+
+    def forgotten(self, session: str) -> None:
+        self._line(Text(f"{session}: its files and snapshots are removed, its ledger stays"))
 
     def ended(self, code: int) -> None:
         self._flush()

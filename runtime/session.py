@@ -26,14 +26,15 @@ from mulligan.policies.errors import PolicyError
 from mulligan.policies.policy import Files, Policy
 from mulligan.policies.protection import Protection, check_glob
 from mulligan.runtime import commit as committing
-from mulligan.runtime.changes import FileChange, present
 from mulligan.runtime.checkpoint import Checkpoints, Restoration
 from mulligan.runtime.commit import Commit
+from mulligan.runtime.diffs.diff import Diff
+from mulligan.runtime.diffs.parsing import Parsing
 from mulligan.runtime.errors import NothingToUndo, SessionBusy, SessionClosed
 from mulligan.runtime.grants import grant_limits
 from mulligan.runtime.ledger import Ledger
 from mulligan.runtime.quota import DiskQuota
-from mulligan.runtime.remains import Owner, remove_remains
+from mulligan.runtime.remains import KEPT, Owner, remove_files, remove_remains
 from mulligan.runtime.step import Action, Step
 from mulligan.runtime.story import Story, Ticket
 from mulligan.runtime.timeline import Timeline
@@ -105,6 +106,7 @@ class Session:
         self._ledger: Ledger
         self._protected: Protected | None = None
         self._commits: list[Commit] = []
+        self._parsing = Parsing()
         self._closed = False
         self._ended = threading.Event()
 
@@ -199,14 +201,23 @@ class Session:
         """The staged copy of the user's folder, on the host. What is in it was written by the agent's code."""
         return self.folders.workspace
 
-    def diff(self, a: int = 0, b: int | None = None) -> tuple[FileChange, ...]:
-        """What turns the files after step `a` into those after step `b` (where the cursor is, when None)."""
+    def diff(self, a: int = 0, b: int | None = None) -> Diff:
+        """What turns the files after step `a` into those after step `b` (where the cursor is, when None).
 
-        def difference() -> tuple[FileChange, ...]:
-            end = self.timeline.cursor if b is None else b
-            return present(self._store.diff(*(self._story.snapshot_of(step) for step in (a, end))))
+        A sequence of changes that can be read more closely while the session is open: `text` is all of it for
+        people, `files` are the paths with what differs in each.
+        """
+
+        def difference() -> Diff:
+            moments = (a, self.timeline.cursor if b is None else b)
+            (old, before), (new, after) = map(self._story.snapshot_of, moments)
+            read = (partial(self._read, old), partial(self._read, new))
+            return Diff(before, after, self._store.diff(old, new), read, self._parsing)
 
         return self._do(difference).result()
+
+    def _read(self, snapshot: int, path: bytes, limit: int) -> bytes:
+        return self._do(partial(self._store.read, snapshot, path, limit)).result()
 
     # -- the user's folder -------------------------------------------------------------------------------------------
 
@@ -248,7 +259,8 @@ class Session:
     # -- life ----------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """End the sandbox and remove the session's files; the ledger stays. May be called more than once.
+        """End the sandbox and remove the session's files, unless it was opened to `keep` them; the ledger stays. May
+        be called more than once.
 
         An action that is running is ended with it.
         """
@@ -303,6 +315,7 @@ class Session:
         python: Path | None,
         policy: Policy,
         progress: Progress | None,
+        keep: bool,
     ) -> None:
         """On the session's own thread: everything that it will use belongs to that thread."""
         resources, folders = self._resources, self.folders
@@ -333,6 +346,7 @@ class Session:
         resources.callback(self._store.close)
         if policy.files.protect:
             self._protected = self._protect(policy)
+        resources.callback(self._parsing.close)
         self._story = Story(
             ledger=self._ledger,
             checkpoints=Checkpoints(self._store, confined),
@@ -343,6 +357,8 @@ class Session:
             reenter=self._reenter,
         )
         self._story.begin()
+        if keep:  # from here on, also when this process is killed
+            (folders.root / KEPT).touch(mode=0o600)
 
     def _protect(self, policy: Policy) -> Protected:
         from mulligan.runtime.protected import Protected
@@ -421,7 +437,7 @@ class AsyncSession:
     async def reset(self) -> Restoration:
         return await self._do(self.session._story.reset)
 
-    async def diff(self, a: int = 0, b: int | None = None) -> tuple[FileChange, ...]:
+    async def diff(self, a: int = 0, b: int | None = None) -> Diff:
         return await asyncio.to_thread(self.session.diff, a, b)
 
     async def commit(self, *, progress: Progress | None = None) -> Commit:
@@ -458,13 +474,15 @@ def open_session(
     protect: Sequence[str] = (),
     state: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
+    keep: bool = False,
 ) -> Session:
     """Open a session on a copy of `workspace` (an empty one when None).
 
     `isolation` is "auto", "docker" or "bubblewrap". `image` names a Docker image and `python` an interpreter on
     the host for bubblewrap; None means the default. `protect` are globs, besides the policy's, of paths in the
     workspace that no action may change, such as "data/raw/**" (policies/protection.py). `state` is the folder that
-    sessions are kept in. `progress` is called with (done, all) while the workspace is staged.
+    sessions are kept in. `progress` is called with (done, all) while the workspace is staged. With `keep` the session's
+    files and snapshots outlive it, for `mulligan diff`; `mulligan forget` removes them.
 
     Raises PolicyError for a broken glob, WorkspaceInvalid, NoIsolation, ImageMissing, ImageUnusable, SelfTestFailed.
     """
@@ -485,6 +503,7 @@ def open_session(
                     python=None if python is None else Path(python),
                     policy=rules,
                     progress=progress,
+                    keep=keep,
                 )
             ).result()
         except BaseException:
@@ -506,6 +525,7 @@ async def open_async(
     protect: Sequence[str] = (),
     state: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
+    keep: bool = False,
 ) -> AsyncSession:
     """As `open`, for event loops; `await` it, or use it in `async with await mulligan.aopen(...)`."""
     job = partial(
@@ -518,6 +538,7 @@ async def open_async(
         protect=protect,
         state=state,
         progress=progress,
+        keep=keep,
     )
     return AsyncSession(await asyncio.to_thread(job))
 
@@ -531,8 +552,8 @@ def _protecting(policy: Policy, globs: Sequence[str]) -> Policy:
 
 def _remove_files(folders: Folders) -> None:
     """Everything but the ledger, which is the session's history, and the record of its commits."""
-    for folder in (folders.files, folders.store):
-        remove_folder(folder)
+    if not (folders.root / KEPT).exists():
+        remove_files(folders.root)
     if not folders.ledger.exists():
         remove_folder(folders.root)
 

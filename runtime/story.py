@@ -322,10 +322,11 @@ class Story:
         """The step itself, or its latest forerunner whose files could be captured."""
         return next(step for step in reversed(self.timeline.path(target)) if step in self._checkpoints)
 
-    def snapshot_of(self, step: int) -> int:
-        """The snapshot of the files after a step. Raises StepUnknown."""
+    def snapshot_of(self, step: int) -> tuple[int, int]:
+        """The snapshot of the files after a step, and the step whose it is. Raises StepUnknown."""
         self.settle()
-        return self._checkpoints[self._nearest_checkpoint(self.timeline.node(step).id)].snapshot
+        nearest = self._nearest_checkpoint(self.timeline.node(step).id)
+        return self._checkpoints[nearest].snapshot, nearest
 
     def _way(self, target: int) -> Sequence[Replay]:
         nodes = [self.timeline.nodes[step] for step in self.timeline.path(target)[1:]]

@@ -93,6 +93,15 @@ class Timeline:
             line.append(parent)
         return tuple(reversed(line))
 
+    def snapshot_of(self, id: int) -> tuple[int, int]:
+        """The snapshot of the files after a step, and whose it is: its own, or that of its latest forerunner whose
+        files were captured. Raises `StepUnknown`; `LedgerDamaged` where there is none."""
+        for step in reversed(self.path(id)):
+            snapshot = self.nodes[step].snapshot
+            if isinstance(snapshot, int):
+                return snapshot, step
+        raise LedgerDamaged("no snapshot was ever recorded", hint="the session ended before it was open")
+
     def children(self, id: int) -> tuple[Node, ...]:
         self.node(id)
         return tuple(node for node in self.nodes.values() if node.parent == id)

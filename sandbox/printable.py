@@ -33,9 +33,14 @@ def printable(text: str) -> str:
     return _UNUSUAL.sub(_shown, text)
 
 
+def escaped(text: str) -> str:
+    """Text that is safe to show with nothing left out: escape sequences and carriage returns are shown as well."""
+    return _UNUSUAL.sub(_shown, text)
+
+
 def one_line(text: str) -> str:
     """A name that is safe to show and makes no line of its own. Nothing is left out, so two names stay two."""
-    return _UNUSUAL.sub(_shown, text).replace("\n", "\\n").replace("\t", "\\t")
+    return escaped(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def _shown(found: re.Match[str]) -> str:

@@ -113,11 +113,17 @@ ALLOW, KILL, ERRNO, TELL = 0x7FFF0000, 0x80000000, 0x00050000, 0x7FC00000
 ALL_THREADS, NEW_LISTENER, ALL_THREADS_OR_ESRCH = 1, 8, 16
 
 Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, constant
+# The number of a call on x86_64 and on aarch64, and what to do once it was made.
+Rule = tuple["int | None", "int | None", "list[Instruction]"]
 
 
-def program(machine: str, *, telling: bool = False) -> list[Instruction]:
-    """The filter for one kind of machine, as `uname -m` names it. An unknown one has none: KeyError. `telling`: what is
-    in TOLD waits for a listener.
+def program(
+    machine: str, also: Sequence[Call] = (), rules: Sequence[Rule] = (), *, telling: bool = False
+) -> list[Instruction]:
+    """The filter for one kind of machine, as `uname -m` names it. An unknown one has none: KeyError.
+
+    `also` are calls to refuse besides, and `rules` come before those that look at arguments. `telling`: what is in
+    TOLD waits for a listener.
     """
     column, arch, _ = ARCHITECTURES[machine]
     code: list[Instruction] = [
@@ -128,22 +134,23 @@ def program(machine: str, *, telling: bool = False) -> list[Instruction]:
     ]
     if machine == "x86_64":
         code += [(AT_LEAST, 0, 1, 0x40000000), _refuse(errno.EPERM)]  # x32: other numbers for the same calls
-    for _, *numbers in REFUSED:
+    for _, *numbers in (*REFUSED, *also):
         code += _when(numbers[column], [_refuse(errno.EPERM)])
     for _, *numbers in TOLD if telling else ():
         code += _when(numbers[column], [(RETURN, 0, 0, TELL)])
-    for on_x86_64, on_aarch64, rule in _looking_at_arguments():
+    for on_x86_64, on_aarch64, rule in (*rules, *_looking_at_arguments()):
         code += _when((on_x86_64, on_aarch64)[column], rule)
     return [*code, (RETURN, 0, 0, ALLOW)]
 
 
-def install() -> None:
-    """Put this process, its threads and all their descendants under the filter, for good.
+def install(also: Sequence[Call] = (), rules: Sequence[Rule] = ()) -> None:
+    """Put this process, its threads and all their descendants under the filter, for good; `also` and `rules` as in
+    `program`.
 
     May be repeated; each time adds the same filter once more. OSError when the kernel refuses, KeyError on a kind
     of machine that the table does not know.
     """
-    if _install(program(platform.machine()), ALL_THREADS) != 0:
+    if _install(program(platform.machine(), also, rules), ALL_THREADS) != 0:
         raise OSError(ctypes.get_errno(), "the syscall filter was refused")
 
 
@@ -168,7 +175,12 @@ def _install(code: list[Instruction], flags: int) -> int:
     return int(libc.syscall(number, 1, flags, ctypes.byref(packed)))  # SECCOMP_SET_MODE_FILTER
 
 
-def _looking_at_arguments() -> list[tuple[int | None, int | None, list[Instruction]]]:
+def refusing_bits(argument: int, bits: int) -> list[Instruction]:
+    """What to do once a call was made: refuse it if an argument has any of these bits."""
+    return [_argument(argument), (ANY_BIT, 0, 1, bits), _refuse(errno.EPERM)]
+
+
+def _looking_at_arguments() -> Sequence[Rule]:
     """Calls whose arguments decide: number on x86_64, number on aarch64, what to do once that call was made."""
     refuse = _refuse(errno.EPERM)
     device = [(AND, 0, 0, 0xB000), (EQUAL, 0, 1, 0x2000), refuse]  # S_IFCHR and S_IFBLK, and no other type

@@ -2,6 +2,17 @@
 
 from mulligan.sandbox.snapshots.detector import Detection
 from mulligan.sandbox.snapshots.entry import Change, Entry, FilesRestored, Kind, Snapshot, Unrestored
+from mulligan.sandbox.snapshots.reader import StoreReader
 from mulligan.sandbox.snapshots.store import SnapshotStore
 
-__all__ = ["Change", "Detection", "Entry", "FilesRestored", "Kind", "Snapshot", "SnapshotStore", "Unrestored"]
+__all__ = [
+    "Change",
+    "Detection",
+    "Entry",
+    "FilesRestored",
+    "Kind",
+    "Snapshot",
+    "SnapshotStore",
+    "StoreReader",
+    "Unrestored",
+]

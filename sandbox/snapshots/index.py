@@ -33,8 +33,9 @@ class Place(NamedTuple):
 
 
 class Index:
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, *, ours: bool = True) -> None:
         self._db = connection
+        self._ours = ours
         self.parents: dict[int, int | None] = {}
         self.head: int | None = None
         self.intent: int | None = None
@@ -53,6 +54,29 @@ class Index:
         except BaseException:
             connection.close()
             raise
+        return index
+
+    @classmethod
+    def attach(cls, path: Path) -> Index:
+        """An index that another process may be writing, to read from. Raises SnapshotError when there is none."""
+        if not path.is_file():
+            raise SnapshotError(
+                f"there is no snapshot store at {path.parent}", hint="See that it is not removed."
+            )
+        with _explained():
+            connection = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+            )
+            index = cls(connection, ours=False)
+            try:
+                index.refresh()
+            except sqlite3.OperationalError as error:
+                connection.close()
+                hint = "See that its folder and what is in it belong to you."
+                raise SnapshotError(f"the snapshot index cannot be read: {error}", hint=hint) from error
+            except BaseException:
+                connection.close()
+                raise
         return index
 
     def close(self) -> None:
@@ -149,6 +173,20 @@ class Index:
         for (line,) in self._db.execute("PRAGMA integrity_check"):
             if line != "ok":
                 yield f"index: {line}"
+
+    @contextmanager
+    def at_one_moment(self) -> Iterator[None]:
+        """What is read within is all of one moment, though another process may write the index meanwhile."""
+        if self._ours:
+            yield
+            return
+        with _explained():
+            self._db.execute("BEGIN")
+            try:
+                self.refresh()
+                yield
+            finally:
+                self._db.execute("ROLLBACK")
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -16,10 +16,9 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from mulligan.sandbox.errors import SnapshotError
@@ -27,9 +26,7 @@ from mulligan.sandbox.snapshots.blobs import Blobs, Unkept
 from mulligan.sandbox.snapshots.detector import Detection, Detector, choose, times_tell
 from mulligan.sandbox.snapshots.entry import (
     Change,
-    Entry,
     FilesRestored,
-    Kind,
     Snapshot,
     Unrestored,
     compose,
@@ -38,6 +35,7 @@ from mulligan.sandbox.snapshots.entry import (
 from mulligan.sandbox.snapshots.folders import FOLDER, Folders
 from mulligan.sandbox.snapshots.index import Index
 from mulligan.sandbox.snapshots.manifest import Manifest
+from mulligan.sandbox.snapshots.reader import StoreReader
 from mulligan.sandbox.snapshots.restore import Restore
 from mulligan.sandbox.snapshots.scan import Scan
 
@@ -46,16 +44,14 @@ MOST_WATCHES = 1 << 20
 _TOO_DEEP = "what is in it lies too deep to be captured"
 
 
-class SnapshotStore:
+class SnapshotStore(StoreReader):
     """Made by `open`. Ids are positive integers, given out in order."""
 
     def __init__(
         self, root: int, index: Index, blobs: Blobs, detector: Detector, resources: ExitStack
     ) -> None:
+        super().__init__(index, blobs, resources)
         self._root = root
-        self._index = index
-        self._blobs = blobs
-        self._resources = resources
         self._detector = detector
         self._manifest = Manifest()
         self._mapped: frozenset[bytes] = frozenset()
@@ -84,18 +80,6 @@ class SnapshotStore:
             store = cls(top, index, blobs, detector, resources.pop_all())
         store._resume()
         return store
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the store. May be called again."""
-        self._resources.close()
 
     @property
     def head(self) -> int | None:
@@ -129,44 +113,6 @@ class SnapshotStore:
         then where it was, and a later snapshot has all that this one should have had.
         """
         return self._record(frozenset(mapped), folders=frozenset(folders), thorough=thorough)
-
-    def diff(self, a: int, b: int) -> tuple[Change, ...]:
-        """What turns snapshot `a` into `b`, sorted by path."""
-        up = list(self._index.lineage(self._index.require(a)))
-        down = list(self._index.lineage(self._index.require(b)))
-        while up and down and up[-1] == down[-1]:
-            up.pop()
-            down.pop()
-        deltas = [inverse(self._index.changes(id)) for id in up] + [
-            self._index.changes(id) for id in reversed(down)
-        ]
-        whole: dict[bytes, Change] = {}
-        for delta in deltas:
-            whole = compose(whole.values(), delta)
-        return tuple(whole[path] for path in sorted(whole))
-
-    def entries(self, id: int) -> Mapping[bytes, Entry]:
-        """The whole tree at a snapshot. Takes as long as there are entries and ancestors."""
-        entries: dict[bytes, Entry] = {}
-        for ancestor in reversed(list(self._index.lineage(self._index.require(id)))):
-            for change in self._index.changes(ancestor):
-                if change.after is None:
-                    del entries[change.path]
-                else:
-                    entries[change.path] = change.after
-        return entries
-
-    def read(self, id: int, path: bytes, limit: int | None = None) -> bytes:
-        """A file's content at a snapshot, or its first `limit` bytes; verified whole. Raises StoreDamaged."""
-        entry = self._index.entry(self._index.require(id), path)
-        if entry is None or entry.kind is not Kind.FILE or entry.data is None:
-            what = "nothing" if entry is None else f"a {entry.kind}"
-            failure = SnapshotError(
-                f"{os.fsdecode(path)!r} is {what} at snapshot {id}", hint="entries() lists the files."
-            )
-            failure.errno = errno.ENOENT if entry is None else errno.EINVAL
-            raise failure
-        return self._blobs.read(entry.data, limit)
 
     def restore(
         self, id: int, *, mapped: Iterable[bytes] = (), thorough: bool | None = None, keep: bool = True

@@ -7,6 +7,7 @@ with mulligan.open(workspace="data/") as session:
 
 from mulligan.policies.policy import Policy
 from mulligan.runtime.checkpoint import Restoration
+from mulligan.runtime.diffs.diff import Diff
 from mulligan.runtime.outcome import Completed, Lost, Outcome, Raised, Refused, Reverted, TimedOut
 from mulligan.runtime.session import AsyncSession, Session
 from mulligan.runtime.session import open_async as aopen
@@ -18,6 +19,7 @@ __all__ = [
     "Action",
     "AsyncSession",
     "Completed",
+    "Diff",
     "Lost",
     "MulliganError",
     "Outcome",

@@ -8,6 +8,7 @@ import pytest
 
 import mulligan
 from mulligan import Session
+from mulligan.runtime.diffs.parsing import Parsing
 
 
 @pytest.fixture(scope="module")
@@ -20,3 +21,9 @@ def opened(isolation: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def session(opened: Session) -> Session:
     opened.reset()
     return opened
+
+
+@pytest.fixture(scope="module")
+def parsing() -> Iterator[Parsing]:
+    with Parsing() as parsing:
+        yield parsing

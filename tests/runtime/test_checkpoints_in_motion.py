@@ -32,7 +32,7 @@ def run(session: Session, source: str) -> Step:
 
 def kept(session: Session, step: int, name: str) -> int:
     path = b"workspace/" + name.encode()
-    return int(session._do(lambda: session._store.read(session._story.snapshot_of(step), path)).result())
+    return int(session._do(lambda: session._store.read(session._story.snapshot_of(step)[0], path)).result())
 
 
 def test_processes_that_write_are_stopped_for_the_snapshot_and_go_on(session: Session) -> None:

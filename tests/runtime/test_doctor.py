@@ -37,7 +37,14 @@ def test_programs_get_one_object(isolation: str, tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stderr
     found = json.loads(ran.stdout)
     assert found["ok"] is True
-    assert {check["name"] for check in found["checks"]} >= {"python", "bwrap", "engine", "state", "reflink"}
+    assert {check["name"] for check in found["checks"]} >= {
+        "python",
+        "bwrap",
+        "engine",
+        "state",
+        "reflink",
+        "diffs",
+    }
     works = {each["isolation"]: each["works"] for each in found["isolations"]}
     assert works[isolation]
 

@@ -1,0 +1,92 @@
+"""What can be asked of a store without writing to it; also from beside the process that holds it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from mulligan.sandbox.errors import SnapshotError
+from mulligan.sandbox.snapshots.blobs import Blobs
+from mulligan.sandbox.snapshots.entry import Change, Entry, Kind, compose, inverse
+from mulligan.sandbox.snapshots.index import Index
+
+
+class StoreReader:
+    """Made by `attach`. Snapshots that are taken meanwhile are there when it is made anew."""
+
+    def __init__(self, index: Index, blobs: Blobs, resources: ExitStack) -> None:
+        self._index = index
+        self._blobs = blobs
+        self._resources = resources
+
+    @classmethod
+    def attach(cls, folder: Path) -> StoreReader:
+        """The store in `folder`, whoever holds it. Nothing is written, and what was cut short is left as it is.
+
+        Raises SnapshotError when there is none, StoreDamaged when the index cannot be read.
+        """
+        with ExitStack() as resources:
+            index = Index.attach(folder / "index.sqlite")
+            resources.callback(index.close)
+            blobs = Blobs(folder, index)
+            resources.callback(blobs.close)
+            return StoreReader(index, blobs, resources.pop_all())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the store. May be called again."""
+        self._resources.close()
+
+    def diff(self, a: int, b: int) -> tuple[Change, ...]:
+        """What turns snapshot `a` into `b`, sorted by path. Raises SnapshotUnknown."""
+        with self._index.at_one_moment():
+            return self._diff(a, b)
+
+    def _diff(self, a: int, b: int) -> tuple[Change, ...]:
+        up = list(self._index.lineage(self._index.require(a)))
+        down = list(self._index.lineage(self._index.require(b)))
+        while up and down and up[-1] == down[-1]:
+            up.pop()
+            down.pop()
+        deltas = [inverse(self._index.changes(id)) for id in up] + [
+            self._index.changes(id) for id in reversed(down)
+        ]
+        whole: dict[bytes, Change] = {}
+        for delta in deltas:
+            whole = compose(whole.values(), delta)
+        return tuple(whole[path] for path in sorted(whole))
+
+    def entries(self, id: int) -> Mapping[bytes, Entry]:
+        """The whole tree at a snapshot. Takes as long as there are entries and ancestors."""
+        entries: dict[bytes, Entry] = {}
+        for ancestor in reversed(list(self._index.lineage(self._index.require(id)))):
+            for change in self._index.changes(ancestor):
+                if change.after is None:
+                    del entries[change.path]
+                else:
+                    entries[change.path] = change.after
+        return entries
+
+    def read(self, id: int, path: bytes, limit: int | None = None) -> bytes:
+        """A file's content at a snapshot, or its first `limit` bytes; verified whole. Raises StoreDamaged."""
+        entry = self._index.entry(self._index.require(id), path)
+        if entry is None or entry.kind is not Kind.FILE or entry.data is None:
+            what = "nothing" if entry is None else f"a {entry.kind}"
+            failure = SnapshotError(
+                f"{os.fsdecode(path)!r} is {what} at snapshot {id}", hint="entries() lists the files."
+            )
+            failure.errno = errno.ENOENT if entry is None else errno.EINVAL
+            raise failure
+        return self._blobs.read(entry.data, limit)
