@@ -30,6 +30,8 @@ GRACE = 2.0
 PATIENCE = 30.0
 #: seconds between two looks of an execution's guard
 LOOK = 0.2
+#: seconds in which the last output of a run that was ended should have come
+LAST_WORDS = 1.0
 #: what is added to the alarm's count: the lower half counts interrupts, the upper half rings
 _INTERRUPT, _RING = 1, 1 << 32
 
@@ -133,6 +135,7 @@ class Kernel:
         self.on_stray: Callable[[Event], None] = lambda event: None
         #: called when the reply to a checkpoint comes while later code runs already
         self.on_forked: Callable[[], None] = lambda: None
+        self._run: _Run | None = None
         self._lost: str | None = None
         self._asked: dict[str, _Asked] = {}
 
@@ -202,21 +205,26 @@ class Kernel:
             request=str(message["header"]["msg_id"]),
             deadline=None if timeout is None else started + timeout,
             guard=guard,
+            on_event=on_event,
         )
         if then is not None:
             self._begin(then, after=run.request)
-        self._shell.send_multipart(self._session.serialize(message))
-        while not run.complete:
-            if not self._pump(run, on_event):
-                self._asked.pop(then or "", None)
-                break
+        self._run = run
+        try:
+            self._shell.send_multipart(self._session.serialize(message))
+            while not run.complete:
+                if not self._pump(run):
+                    self._asked.pop(then or "", None)
+                    break
+        finally:
+            self._run = None
         return run.execution(time.monotonic() - started)
 
-    def _pump(self, run: _Run, on_event: Callable[[Event], None]) -> bool:
+    def _pump(self, run: _Run) -> bool:
         """Take in what has come; False when nothing more will."""
         ready = dict(self._poller.poll(run.wait()))
         if self._iopub in ready:
-            self._drain_iopub(run, on_event)
+            self._drain_iopub()
         if self._shell in ready:
             self._take_reply(run)
         if self._control in ready:
@@ -228,11 +236,11 @@ class Kernel:
         if self._lost is not None:
             run.cause, self._lost = self._lost, None
             run.ended = "lost"
-            self._drain_iopub(run, on_event)
+            self._hear_out(run)
             return False
         if self._door.fileno() in ready:
             self._check_door()
-        return self._keep_time(run, on_event)
+        return self._keep_time(run)
 
     def _heed(self, alarm: int, run: _Run) -> None:
         if alarm >= _RING:
@@ -240,13 +248,13 @@ class Kernel:
         if alarm % _RING:
             self._send(self._control, "interrupt_request", {})
 
-    def _keep_time(self, run: _Run, on_event: Callable[[Event], None]) -> bool:
+    def _keep_time(self, run: _Run) -> bool:
         if run.complete:
             return True
         if run.guarded():
             run.ended = "guarded"
             self.halt()
-            self._drain_iopub(run, on_event)
+            self._hear_out(run)
             return False
         if run.deadline is None or time.monotonic() < run.deadline:
             return True
@@ -257,8 +265,17 @@ class Kernel:
             return True
         run.ended = "killed"
         self.halt()
-        self._drain_iopub(run, on_event)
+        self._hear_out(run)
         return False
+
+    def _hear_out(self, run: _Run) -> None:
+        """Take in what the worker had said when it ended. Other news of that travels on another channel, so the last
+        output may come after it."""
+        deadline = time.monotonic() + LAST_WORDS
+        self._drain_iopub()
+        while not run.idle and (left := deadline - time.monotonic()) > 0:
+            if self._iopub.poll(_milliseconds(left)):
+                self._drain_iopub()
 
     def _take_reply(self, run: _Run) -> None:
         reply = self._receive(self._shell)
@@ -269,18 +286,19 @@ class Kernel:
         if not run.ok:
             run.error = messages.error(reply.content)
 
-    def _drain_iopub(self, run: _Run | None, on_event: Callable[[Event], None]) -> None:
+    def _drain_iopub(self) -> None:
+        """Output goes to the run whose it is, also while that is being ended."""
         while True:
             message = self._receive(self._iopub, zmq.NOBLOCK)
             if message is None:
                 if not self._iopub.poll(0):
                     return
                 continue
-            mine = run if run is not None and message.parent == run.request else None
+            mine = self._run if self._run is not None and message.parent == self._run.request else None
             if mine and message.kind == "status" and message.content.get("execution_state") == "idle":
                 mine.idle = True
             elif (event := messages.event(message)) is not None:
-                (on_event if mine else self.on_stray)(event)
+                (mine.on_event if mine else self.on_stray)(event)
 
     # -- requests to the supervisor ------------------------------------------------------------------------------
 
@@ -381,7 +399,7 @@ class Kernel:
                 )
             ready = dict(self._poller.poll(_milliseconds(left)))
             if self._iopub in ready:
-                self._drain_iopub(None, self.on_stray)  # unread output would hold the worker up
+                self._drain_iopub()  # unread output would hold the worker up
             if self._alarm in ready:
                 self._silence_alarm()
             if self._control in ready:
@@ -449,6 +467,7 @@ class _Run:
     request: str
     deadline: float | None
     guard: Callable[[], str | None]
+    on_event: Callable[[Event], None]
     next_look: float = field(default_factory=lambda: time.monotonic() + LOOK)
     replied: bool = False
     idle: bool = False

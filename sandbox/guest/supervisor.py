@@ -39,6 +39,7 @@ from .twins import Twin
 
 #: seconds between two looks at memory where no cgroup bounds it
 POLL_FOR_MEMORY = 0.25
+_IDLE = b'{"execution_state": "idle"}'
 
 
 class Supervisor:
@@ -105,7 +106,7 @@ class Supervisor:
         if kind == channel.SHELL:
             self.relay_reply(parts)
         elif kind == channel.IOPUB:
-            self.relay_output(parts)
+            self.sockets.publish(self.signer.seal(parts))
         elif kind == channel.BEGIN and parts:
             self.on_begin(*parts[:2])
         elif kind == channel.END and len(parts) > 1:
@@ -132,7 +133,7 @@ class Supervisor:
         self.drain_pipes()
         self.flush_stream()
         self.sockets.send(self.sockets.shell, self.signer.message("execute_reply", reply, header, idents))
-        self.say(header, "status", b'{"execution_state": "idle"}')
+        self.say(header, "status", _IDLE)
         self.checkpoints.on_end(header, self.worker)
 
     def say(self, header: bytes, kind: str, content: bytes) -> None:
@@ -145,9 +146,6 @@ class Supervisor:
         self.sockets.send(self.sockets.shell, self.signer.seal(parts))
         self.checkpoints.on_end(b"".join(parts[-5:]), self.worker)  # of one that was not begun, perhaps
 
-    def relay_output(self, parts: list[bytes]) -> None:
-        self.sockets.publish(self.signer.seal(parts))
-
     def on_ready(self, info: bytes) -> None:
         self.info = json.loads(info)
         report(self.door, {"ready": True})
@@ -157,8 +155,7 @@ class Supervisor:
         """The worker died of itself, or by what it ran: the host is told by us, not by its silence."""
         if not self.relay_all():
             return  # its last words have to go out first; we are called again
-        self.drain_pipes()
-        self.flush_stream()
+        self.end_output()
         self.reap()
         self.drop_worker()
         if self.info is None:
@@ -201,6 +198,12 @@ class Supervisor:
                 if self.info is None:
                     self.spoken.append(data)
                 self.stream(pipe.name, self.parent, data)
+
+    def end_output(self) -> None:
+        """Of a worker that is dead, which cannot say itself that this was all."""
+        self.drain_pipes()
+        self.flush_stream()
+        self.say(self.parent, "status", _IDLE)
 
     # -- requests of the host ----------------------------------------------------------------------------------
 
@@ -256,10 +259,10 @@ class Supervisor:
         processes.signal_all(keep, signal.SIGSTOP)
         self.checkpoints.give_up(self.worker)
         left = processes.end(keep, self.twins.pids())
+        self.relay_all()  # what it had said before it was ended
         self.drop_worker()
         self.reap()
-        self.drain_pipes()
-        self.flush_stream()
+        self.end_output()
         alive = [processes.name(pid) for pid, _ in processes.everyone(self.twins.pids())]
         return {"left": [processes.name(pid) for pid, _ in left][:50], "kept": alive[:50]}
 

@@ -189,6 +189,22 @@ print(child)
     assert guarded.said(f"print(os.path.exists('/proc/{child}'))") == "False"
 
 
+def test_what_was_printed_before_the_write_is_kept(guarded: Attacker) -> None:
+    outcome = guarded.run(
+        "print('said before'); open('data/raw/a.csv', 'w').write('x'); time.sleep(1000)"
+    ).outcome
+    assert outcome.stdout == "said before\n"
+
+
+def test_a_write_spares_no_process_and_those_that_were_there_are_listed_as_ended(guarded: Attacker) -> None:
+    child = guarded.said("child = os.fork()\nif child == 0: time.sleep(1000)\nprint(child)")
+    step = guarded.run("os.unlink('data/raw/a.csv')")
+    assert step.outcome.kind == "reverted"
+    assert any(line.startswith(f"process {child} ") and "has ended" in line for line in step.reach.stands)
+    assert not any("goes on" in line for line in step.reach.stands)
+    assert guarded.said(f"print(os.path.exists('/proc/{child}'))") == "False"
+
+
 def test_nested_too_deep_to_be_looked_into_is_not_allowed(guarded: Attacker) -> None:
     before = state_of(guarded.session.workspace)
     outcome = guarded.run(
