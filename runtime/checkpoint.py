@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from mulligan.runtime.changes import FileChange, present
@@ -125,6 +126,9 @@ class Checkpoints:
         self._known[0] = Checkpoint(step=0, snapshot=shot.id, twin=ROOT, unseen=shot.beyond)
         return self._known[0]
 
+    def changes(self, before: Checkpoint, after: Checkpoint) -> tuple[Change, ...]:
+        return self._store.diff(before.snapshot, after.snapshot)
+
     def files(self, step: int) -> Mapping[bytes, Entry]:
         """Every path after a step, as the store names it. Takes as long as there are files."""
         return self._store.entries(self._known[step].snapshot)
@@ -146,19 +150,21 @@ class Checkpoints:
         """The state after `step`, when its twin is there. A twin that cannot be made is no error: the checkpoint
         then has none, and says so. Raises SnapshotError, as `capture` does."""
         shot, fork = capture.shot, self._fork(capture.twin)
-        changes = shot.changes
+        changes, moving = shot.changes, not (capture.quiet or fork.frozen)
         if not capture.quiet:
             try:  # now that nothing moves, and that the ways to write are known of which no watch tells
                 shot = self._snapshot()
             finally:
-                if fork.frozen:
-                    self._kernel.thaw()
-            changes = tuple(compose(changes, shot.changes).values())
+                self._thaw(fork)
+            changes = compose(changes, shot.changes)
         checkpoint = Checkpoint(
             step=step,
             snapshot=shot.id,
             twin=fork.name or None,
-            stands=fork.stands + _too_deep(shot) + ((_REBUILT,) if self._rebuilt else ()),
+            stands=fork.stands
+            + _too_deep(shot)
+            + ((_MOVING,) if moving else ())
+            + ((_REBUILT,) if self._rebuilt else ()),
             children=fork.children,
             rebuilt=self._rebuilt,
             changes=changes,
@@ -185,7 +191,13 @@ class Checkpoints:
         try:
             return self._kernel.quiet(twin)
         except (WorkerLost, SandboxLost):
-            return True  # nothing runs any more; `complete` says what became of the twin
+            return False  # `complete` says what became of the twin, and looks at the files once more
+
+    def _thaw(self, fork: Fork) -> None:
+        """Let go on what the fork has stopped. Where nobody answers any more, the next call finds out."""
+        if fork.frozen:
+            with suppress(WorkerLost, SandboxLost):
+                self._kernel.thaw()
 
     def name_twin(self) -> str:
         """A name for the next twin, for the kernel to begin with it in good time."""
@@ -240,7 +252,10 @@ class Checkpoints:
         hidden = self._ghosts or self._linked() or bool(halted.kept)
         files = self._store.restore(target.snapshot, mapped=self._mapped, thorough=hidden, keep=keep)
         stands = [f"process {name} could not be ended" for name in halted.left]
-        stands += [_fate(child, halted.kept) for child in target.children]
+        fates = tuple(_fate(child, halted.kept) for child in target.children)
+        stands += fates
+        if not spare:  # from now on they are not there
+            self._known[step] = target = replace(target, children=(), stands=target.stands + fates)
         stands += [f"{_path(each.path)}: {each.why}" for each in files.stands]
         memory = "woken"
         try:
@@ -303,8 +318,7 @@ class Checkpoints:
         twin = self.name_twin()
         self._kernel.begin(twin)
         fork = self._fork(twin)
-        if fork.frozen:
-            self._kernel.thaw()
+        self._thaw(fork)
         stands = tuple(line for line in target.stands if line != _REBUILT)
         self._known[target.step] = replace(
             target,
@@ -356,6 +370,9 @@ def _fate(child: str, kept: Sequence[str]) -> str:
     return f"process {child} " + ("goes on as it is" if alive else "has ended and does not come back")
 
 
+_MOVING = (
+    "files were captured while something else could write them: it was not stopped, for no twin was there"
+)
 _REBUILT = "memory goes back to one that was rebuilt by running actions again"
 _REPLAYED = (
     "memory was rebuilt by running {} action(s) again: what depends on time, chance or identity may differ"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mulligan.policies.decision import Verdict
@@ -10,6 +10,7 @@ from mulligan.policies.judge import Touched, judge_changes
 from mulligan.policies.protection import Protection
 from mulligan.runtime.checkpoint import Checkpoint, Checkpoints
 from mulligan.runtime.tripwire import Tripwire
+from mulligan.sandbox.snapshots import Change
 
 _WORKSPACE = b"workspace/"
 
@@ -31,9 +32,10 @@ class Protected:
     def end(self) -> None:
         self.wire.take_down()
 
-    def judge(self, before: Checkpoint, after: Checkpoint) -> Verdict:
-        """Whether what changed between two checkpoints may stand; so says what tripped the wire on the way, too."""
-        touched = [Touched(_inside(each.path), each.action) for each in after.changes if _inside(each.path)]
+    def judge(self, before: Checkpoint, after: Checkpoint, changes: Sequence[Change]) -> Verdict:
+        """Whether `changes`, which lead from one checkpoint to the other, may stand; so says what tripped the wire on
+        the way, too."""
+        touched = [Touched(_inside(each.path), each.action) for each in changes if _inside(each.path)]
         unseen = [_inside(path) for path in after.unseen if path not in before.unseen and _inside(path)]
         verdict = judge_changes(self._protection, touched, unseen)
         self.wire.settle()

@@ -357,6 +357,7 @@ class Session:
             reenter=self._reenter,
         )
         self._story.begin()
+        resources.callback(self._story.settle)
         if keep:  # from here on, also when this process is killed
             (folders.root / KEPT).touch(mode=0o600)
 

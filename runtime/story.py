@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from mulligan.policies.decision import Decision, Finding, Verdict
@@ -203,13 +203,16 @@ class Story:
             stands = self._return_to(cursor, spare=spare, keep=keep).stands
         except (SessionBroken, SessionClosed) as error:
             stands = (error.message,)  # raised on the next call; this one has an outcome to give
-        self._checkpoints.alias(step, cursor, stands)
+        self._checkpoints.alias(step, self._nearest_checkpoint(cursor), stands)
         ticket.step.set_result(Step(step, action, outcome, ticket.settled))
         ticket.settled.set_result(self._checkpoints[step])
 
     def _refuse(self, ticket: Ticket, step: int, action: Action, verdict: Verdict) -> None:
+        cursor = self.timeline.cursor
         self._reply(ticket, step, action, Refused(verdict=verdict))
-        self._checkpoints.alias(step, self.timeline.cursor)
+        if cursor not in self._checkpoints:
+            return ticket.settled.set_result(f"there is no checkpoint: nor is there one of step {cursor}")
+        self._checkpoints.alias(step, cursor)
         ticket.settled.set_result(self._checkpoints[step])
 
     def _keep_if_allowed(
@@ -223,8 +226,9 @@ class Story:
     ) -> None:
         """Where paths are protected, nobody is told before it is known what changed. What cannot be known is denied."""
         try:
+            before = self._checkpoints[self.timeline.cursor]
             checkpoint = self._checkpoints.complete(step, self._checkpoints.capture(twin))
-            verdict = protected.judge(self._checkpoints[self.timeline.cursor], checkpoint)
+            verdict = protected.judge(before, checkpoint, self._checkpoints.changes(before, checkpoint))
         except SnapshotError as error:
             verdict = Verdict.of((unjudged(f"what changed could not be looked at: {error.message}"),))
         if verdict.decision is not Decision.ALLOW:
@@ -309,14 +313,16 @@ class Story:
         base = self._nearest_checkpoint(target)
         way = self._way(base)
         try:
-            return self._checkpoints.restore(base, way, lambda event: None, spare=spare, keep=keep)
+            back = self._checkpoints.restore(base, way, lambda event: None, spare=spare, keep=keep)
         except SandboxLost:
             self._revive()
-            return self._checkpoints.restore(base, way, lambda event: None, spare=spare, keep=keep)
+            back = self._checkpoints.restore(base, way, lambda event: None, spare=spare, keep=keep)
         finally:
             self._stray.take()  # said by what has been taken back
             if self._protected is not None:
                 self._protected.wire.forget()  # it was ourselves who wrote
+        missing = f"step {target} has no checkpoint: this is the state after step {base}"
+        return back if base == target else replace(back, stands=(missing, *back.stands))
 
     def _nearest_checkpoint(self, target: int) -> int:
         """The step itself, or its latest forerunner whose files could be captured."""
@@ -346,6 +352,7 @@ class Story:
 
     def _revive(self) -> None:
         """Start a new sandbox on the same files. Its memory comes back by running the actions again."""
+        self.settle()  # what is still to be heard of a checkpoint comes from the old one
         if self.closing:
             raise SessionClosed("the session is being closed")
         self.confined.close()

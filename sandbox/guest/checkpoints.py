@@ -58,7 +58,7 @@ class Checkpoints:
             return self.sockets.refuse(request, "BadId", f"{name!r} is empty or taken")
         ours, theirs = channel.pair()
         pending = Pending(name, request, ours, processes.everyone({worker.pid, *self.twins.pids()}))
-        look = Survey(worker.pid)
+        look = Survey(worker.pid, private=bool(self.config.memory))
         self.twins.expect(pending)
         worker.send(channel.CHECKPOINT, [name.encode()], [theirs.detach()])
         if self.config.memory:

@@ -1,7 +1,6 @@
 """What of a worker a fork cannot carry, as the kernel tells it.
 
-The supervisor looks from outside, before it asks the worker to fork: the worker runs hostile code and could
-leave out what it likes.
+The supervisor looks from outside: the worker runs hostile code and could leave out what it likes.
 """
 
 from __future__ import annotations
@@ -25,27 +24,27 @@ class Survey:
     """A look at a worker about to be asked to fork. It is opened before, as the worker does not let itself be looked
     at while it forks; its memory is read meanwhile. `seen` has counts and names, bounded."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, *, private: bool) -> None:
         self.seen: dict[str, Any] = {}
         self._pid = pid
         self._open: list[int] = []
         try:
             self.seen |= _descriptors(pid)
-            for name in ("smaps_rollup", "maps"):
+            for name in ("maps", "smaps_rollup") if private else ("maps",):
                 self._open.append(os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC))
         except OSError as error:
             self.seen["unseen"] = f"the worker does not let itself be looked at ({error.strerror})"
 
     def private(self) -> int:
-        """Bytes of pages that the worker has to itself: those that it has written since it was last forked. As much,
-        at the most, does its newest twin hold that nobody else does. Once it forks there are none any more, so this
-        comes first, and the worker has enough to do before."""
-        return processes.field_sum(self._open[0], (b"Private_Dirty:",)) if self._open else 0
+        """Bytes of pages that the worker has to itself, where that was asked for: those that it has written since it
+        was last forked. As much, at the most, does its newest twin hold that nobody else does. Once it forks there are
+        none any more, so this comes first, and the worker has enough to do before."""
+        return processes.field_sum(self._open[1], (b"Private_Dirty:",)) if len(self._open) > 1 else 0
 
     def finish(self) -> None:
         try:
             if "unseen" not in self.seen:
-                self.seen |= _of_memory(processes.read(self._open[1]))
+                self.seen |= _of_memory(processes.read(self._open[0]))
                 self.seen["threads"] = max(0, len(os.listdir(f"/proc/{self._pid}/task")) - 1)
         except OSError as error:
             self.seen["unseen"] = f"the worker's memory cannot be looked at ({error.strerror})"

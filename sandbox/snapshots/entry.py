@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import stat
 from collections.abc import Iterable
@@ -94,13 +95,13 @@ class FilesRestored:
     stands: tuple[Unrestored, ...]
 
 
-def compose(earlier: Iterable[Change], later: Iterable[Change]) -> dict[bytes, Change]:
-    """One difference instead of two in a row; paths that end as they began drop out."""
-    whole = {change.path: change for change in earlier}
-    for change in later:
+def compose(*deltas: Iterable[Change]) -> tuple[Change, ...]:
+    """One difference instead of several in a row, sorted by path; paths that end as they began drop out."""
+    whole: dict[bytes, Change] = {}
+    for change in itertools.chain.from_iterable(deltas):
         first = whole.get(change.path, change)
         whole[change.path] = Change(change.path, first.before, change.after)
-    return {path: change for path, change in whole.items() if change.before != change.after}
+    return tuple(change for _, change in sorted(whole.items()) if change.before != change.after)
 
 
 def inverse(changes: Iterable[Change]) -> list[Change]:

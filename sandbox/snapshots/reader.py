@@ -60,13 +60,9 @@ class StoreReader:
         while up and down and up[-1] == down[-1]:
             up.pop()
             down.pop()
-        deltas = [inverse(self._index.changes(id)) for id in up] + [
-            self._index.changes(id) for id in reversed(down)
-        ]
-        whole: dict[bytes, Change] = {}
-        for delta in deltas:
-            whole = compose(whole.values(), delta)
-        return tuple(whole[path] for path in sorted(whole))
+        back = (inverse(self._index.changes(id)) for id in up)
+        forth = (self._index.changes(id) for id in reversed(down))
+        return compose(*back, *forth)
 
     def entries(self, id: int) -> Mapping[bytes, Entry]:
         """The whole tree at a snapshot. Takes as long as there are entries and ancestors."""

@@ -154,8 +154,7 @@ class SnapshotStore(StoreReader):
             scan = Scan(folders, self._manifest, unkept, self._detector, time.time_ns(), told)
             now = scan.run(None, mapped | self._mapped)
         self._mapped = mapped
-        whole = compose(inverse(now), self.diff(head, id))
-        return tuple(whole[path] for path in sorted(whole))
+        return compose(inverse(now), self.diff(head, id))
 
     def verify(self) -> tuple[str, ...]:
         """Read everything that is kept again; the names of what is damaged, `()` when all is whole."""

@@ -211,6 +211,32 @@ def test_a_sandbox_killed_between_actions_is_started_again_and_variables_return(
         assert_replayed(session)
 
 
+UNCAPTURED = """
+import os, sys
+from pathlib import Path
+import mulligan
+
+isolation, state, user = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+with mulligan.open(user, isolation=isolation, state=state) as session:
+    kept = session.run("x = 1")
+    assert kept.reach.exact, kept.reach
+    disk = os.statvfs(state)
+    with open(state / "ballast", "wb") as ballast:
+        for _ in range((disk.f_bavail * disk.f_frsize >> 20) - 48):
+            ballast.write(b"x" * (1 << 20))
+    big = session.run("import os; x = 2; _ = open('big', 'wb').write(os.urandom(30 << 20))")
+    assert (big.outcome.kind, big.reach.files) == ("completed", "none"), (big.outcome, big.reach)
+    os.truncate(state / "ballast", 0)
+    refused = session.run("x" * (1 << 22))
+    assert (refused.outcome.kind, refused.reach.files) == ("refused", "none"), refused.reach
+    lost = session.run("os._exit(1)")
+    said = f"step {big.id} has no checkpoint: this is the state after step {kept.id}"
+    assert (lost.outcome.kind, said in lost.reach.stands) == ("lost", True), lost.reach
+    assert session.run("print(x)").outcome.stdout == "1\\n"
+    assert said in session.goto(big.id).stands
+print("said")
+"""
+
 FULL = """
 import os, sys
 from pathlib import Path
@@ -258,12 +284,23 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[None]:
 
 
 def test_a_full_disk_is_said_and_loses_nothing(isolation: str, tmp_path: Path) -> None:
-    """As root, which Docker's engine needs to see the mount; else in a user namespace of our own."""
+    assert on_a_small_disk(FULL, isolation, tmp_path) == "nothing lost\n"
+
+
+def test_after_a_step_that_could_not_be_captured_what_goes_back_says_how_far(
+    isolation: str, tmp_path: Path
+) -> None:
+    assert on_a_small_disk(UNCAPTURED, isolation, tmp_path) == "said\n"
+
+
+def on_a_small_disk(script: str, isolation: str, tmp_path: Path) -> str:
+    """What a program prints whose state lies there. As root, which Docker's engine needs to see the mount; else in a
+    user namespace of our own."""
     state, user = tmp_path / "state", tmp_path / "user"
     state.mkdir()
     user.mkdir()
     (user / "mine").write_text("mine")
-    play = [sys.executable, "-c", FULL, isolation, str(state), str(user)]
+    play = [sys.executable, "-c", script, isolation, str(state), str(user)]
     if os.geteuid() == 0:
         with small_disk(state, 600):
             done = subprocess.run(play, capture_output=True, text=True, timeout=100, check=False)
@@ -276,7 +313,8 @@ def test_a_full_disk_is_said_and_loses_nothing(isolation: str, tmp_path: Path) -
             timeout=100,
             check=False,
         )
-    assert done.stdout == "nothing lost\n", done.stderr[-3000:]
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
 
 
 def test_a_state_folder_that_cannot_be_written_is_said(isolation: str, tmp_path: Path) -> None:

@@ -21,6 +21,16 @@ def write():
 """
 _PROCESS = _PAIR + "if os.fork() == 0:\n    write()\n"
 _THREAD = _PAIR + "import threading; threading.Thread(target=write, daemon=True).start()\n"
+#: as many processes as there may be, one of which could write
+_CROWD = """
+import os, signal
+try:
+    while True:
+        if os.fork() == 0:
+            signal.pause()
+except OSError:
+    pass
+"""
 _WAIT = "before = open('first').read()\nwhile open('first').read() == before: pass\n"
 
 
@@ -35,21 +45,47 @@ def kept(session: Session, step: int, name: str) -> int:
     return int(session._do(lambda: session._store.read(session._story.snapshot_of(step)[0], path)).result())
 
 
-def test_processes_that_write_are_stopped_for_the_snapshot_and_go_on(session: Session) -> None:
-    run(session, _PROCESS)
+def steps_beside_a_writer(session: Session, writer: str) -> list[Step]:
+    """Each is captured whole, and the writer goes on."""
+    run(session, writer)
     steps = [run(session, _WAIT + f"n = {n}") for n in range(12)]
     pairs = [(kept(session, step.id, "first"), kept(session, step.id, "second")) for step in steps]
     assert all(first - second in (0, 1) for first, second in pairs), pairs
     assert all(a < b for (a, _), (b, _) in itertools.pairwise(pairs)), pairs
+    return steps
+
+
+def test_processes_that_write_are_stopped_for_the_snapshot_and_go_on(session: Session) -> None:
+    steps = steps_beside_a_writer(session, _PROCESS)
     assert all("goes on as it is" in " ".join(step.reach.stands) for step in steps)
 
 
 def test_threads_that_write_are_stopped_for_the_snapshot_and_go_on(session: Session) -> None:
-    run(session, _THREAD)
-    steps = [run(session, _WAIT + f"n = {n}") for n in range(12)]
-    pairs = [(kept(session, step.id, "first"), kept(session, step.id, "second")) for step in steps]
-    assert all(first - second in (0, 1) for first, second in pairs), pairs
-    assert all(a < b for (a, _), (b, _) in itertools.pairwise(pairs)), pairs
+    steps_beside_a_writer(session, _THREAD)
+
+
+def test_where_no_twin_could_be_made_it_is_said_that_a_writer_was_not_stopped(
+    isolation: str, tmp_path: Path
+) -> None:
+    resources = mulligan.Policy().resources.model_copy(update={"pids": 24})
+    policy = mulligan.Policy(resources=resources)
+    with mulligan.open(isolation=isolation, state=tmp_path, policy=policy) as session:
+        crowd = run(session, _CROWD)
+        assert (crowd.reach.files, crowd.reach.memory) == ("exact", "replayed"), crowd.reach
+        assert any("captured while something else could write" in line for line in crowd.reach.stands)
+
+
+def test_a_sandbox_that_ends_while_an_action_stands_in_line_costs_no_step(
+    isolation: str, tmp_path: Path
+) -> None:
+    """Between the outcome of one and the start of the next, when the files of the first are not yet captured."""
+    with mulligan.open(isolation=isolation, state=tmp_path) as session:
+        first = session._submit("x = 41; _ = open('made', 'w').write('made')", 30, lambda event: None)
+        first.step.add_done_callback(lambda _: session._confined.sandbox.stop())
+        second = session._submit("print(x + 1, open('made').read())", 60, lambda event: None)
+        assert second.step.result().outcome.stdout == "42 made\n"
+        reach = first.step.result().reach
+        assert (reach.files, reach.memory) == ("exact", "replayed")
 
 
 def test_a_process_that_the_code_itself_has_stopped_stays_stopped(session: Session) -> None:
