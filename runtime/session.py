@@ -43,6 +43,7 @@ from mulligan.runtime.workspace import Baseline, Progress, stage
 from mulligan.sandbox.confined import Confined, enter, prepare_files
 from mulligan.sandbox.engines import choose
 from mulligan.sandbox.isolation import Isolation, Report
+from mulligan.sandbox.kernel import GRACE
 from mulligan.sandbox.messages import Event
 from mulligan.sandbox.snapshots import SnapshotStore
 from mulligan.sandbox.snapshots.removal import remove_folder
@@ -156,9 +157,13 @@ class Session:
         else:
             self.interrupt()
 
-    def interrupt(self) -> None:
-        """Interrupt the running action as Ctrl-C would; its step then has raised KeyboardInterrupt."""
-        self._story.confined.kernel.interrupt()
+    def interrupt(self, *, grace: float | None = GRACE) -> None:
+        """Interrupt the running action as Ctrl-C would; its step then has raised KeyboardInterrupt.
+
+        One that runs on `grace` seconds later is killed and taken back: its outcome is "lost". With None it may take
+        all the time that its step has.
+        """
+        self._story.confined.kernel.interrupt(grace)
 
     # -- going back and forth ------------------------------------------------------------------------------------
 
@@ -447,8 +452,8 @@ class AsyncSession:
     async def uncommit(self) -> Commit:
         return await self._do(self.session._uncommit)
 
-    def interrupt(self) -> None:
-        self.session.interrupt()
+    def interrupt(self, *, grace: float | None = GRACE) -> None:
+        self.session.interrupt(grace=grace)
 
     async def close(self) -> None:
         await asyncio.to_thread(self.session.close)

@@ -30,7 +30,7 @@ from mulligan.runtime.timeline import Timeline
 from mulligan.sandbox.confined import Confined
 from mulligan.sandbox.errors import SandboxError, SandboxLost, SnapshotError
 from mulligan.sandbox.kernel import Execution
-from mulligan.sandbox.messages import Event, Stream
+from mulligan.sandbox.messages import Error, Event, Stream
 
 if TYPE_CHECKING:
     from mulligan.runtime.protected import Protected
@@ -383,7 +383,7 @@ class Story:
 
 def _outcome(execution: Execution, collector: Collector, timeout: float, found: Finding | None) -> Outcome:
     output: Output = collector.output()
-    error, duration = execution.error or collector.error, execution.duration
+    error, duration = _error(execution.error, collector.error), execution.duration
     match execution.ended:
         case "guarded":
             verdict = Verdict.of(() if found is None else (found,))
@@ -401,6 +401,11 @@ def _outcome(execution: Execution, collector: Collector, timeout: float, found: 
     if execution.ok:
         return Completed(output=output, duration=duration)
     return Raised(output=output, error=error, duration=duration)
+
+
+def _error(replied: Error | None, shown: Error | None) -> Error | None:
+    """Of a result whose repr failed the reply knows no error; what was shown does."""
+    return shown if replied is None or (shown and replied.name == "NoneType") else replied
 
 
 def _broken(outcome: Outcome) -> set[str]:

@@ -24,7 +24,7 @@ from mulligan.sandbox.door import Door
 from mulligan.sandbox.errors import SandboxError, SandboxLost
 from mulligan.sandbox.messages import Envelope, Event
 
-#: how long the code of a step that ran out of time has to obey an interrupt, in seconds
+#: how long code has to obey an interrupt before it is killed, in seconds
 GRACE = 2.0
 #: a request that the supervisor answers by itself
 PATIENCE = 30.0
@@ -42,6 +42,9 @@ _EXECUTE = {
     "allow_stdin": False,
     "stop_on_error": False,  # what stands in line behind an error is to be run all the same
 }
+
+#: an interrupt by us, who see to it ourselves that it is obeyed
+_PATIENT = {"patient": True}
 
 Ended = Literal["done", "timeout", "killed", "guarded", "lost"]
 
@@ -125,6 +128,7 @@ class Kernel:
         self._session = Session(key=key, username="mulligan")
         self._context = zmq.Context()
         self._alarm = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._grace: float | None = GRACE
         self._shell = self._connect(zmq.DEALER, door.folder / "shell")
         self._control = self._connect(zmq.DEALER, door.folder / "control")
         self._iopub = self._connect(zmq.SUB, door.folder / "iopub")
@@ -153,8 +157,10 @@ class Kernel:
             os.close(self._alarm)
             self._alarm = -1
 
-    def interrupt(self) -> None:
-        """Ask the running execution to stop as if by Ctrl-C. From any thread; without effect when none runs."""
+    def interrupt(self, grace: float | None = GRACE) -> None:
+        """Ask the running execution to stop as if by Ctrl-C, and have it killed when it runs on `grace` seconds later
+        (None: never). From any thread; without effect when none runs."""
+        self._grace = grace
         self._sound(_INTERRUPT)
 
     def ring(self) -> None:
@@ -246,7 +252,8 @@ class Kernel:
         if alarm >= _RING:
             run.next_look = 0.0
         if alarm % _RING:
-            self._send(self._control, "interrupt_request", {})
+            self._send(self._control, "interrupt_request", _PATIENT)
+            run.interrupted(self._grace)
 
     def _keep_time(self, run: _Run) -> bool:
         if run.complete:
@@ -256,12 +263,17 @@ class Kernel:
             self.halt()
             self._hear_out(run)
             return False
+        if run.end_at is not None and time.monotonic() >= run.end_at:
+            run.ended, run.cause = "lost", "killed, for it did not obey an interrupt"
+            self.halt()
+            self._hear_out(run)
+            return False
         if run.deadline is None or time.monotonic() < run.deadline:
             return True
         if run.ended == "done":
             run.ended = "timeout"
             run.deadline = time.monotonic() + GRACE
-            self._send(self._control, "interrupt_request", {})
+            self._send(self._control, "interrupt_request", _PATIENT)
             return True
         run.ended = "killed"
         self.halt()
@@ -475,6 +487,7 @@ class _Run:
     ended: Ended = "done"
     error: messages.Error | None = None
     cause: str = ""
+    end_at: float | None = None  # when an interrupt must have been obeyed
 
     @property
     def complete(self) -> bool:
@@ -482,8 +495,13 @@ class _Run:
 
     def wait(self) -> int:
         """Milliseconds until something is due."""
-        due = self.next_look if self.deadline is None else min(self.next_look, self.deadline)
-        return _milliseconds(due - time.monotonic())
+        times = (self.next_look, self.deadline, self.end_at)
+        return _milliseconds(min(each for each in times if each is not None) - time.monotonic())
+
+    def interrupted(self, grace: float | None) -> None:
+        """The first interrupt that is not patient without end counts."""
+        if grace is not None and self.end_at is None:
+            self.end_at = time.monotonic() + grace
 
     def guarded(self) -> bool:
         if time.monotonic() < self.next_look:
@@ -506,13 +524,14 @@ def _accept(content: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _how_it_died(content: Mapping[str, Any]) -> str:
-    number = messages.number(content.get("signal"))
-    if number:
-        try:
-            return f"killed by {signal.Signals(number).name}"
-        except ValueError:
-            return f"killed by signal {number}"
-    return f"exited with code {messages.number(content.get('code'))}"
+    number, why = messages.number(content.get("signal")), content.get("why")
+    if not number:
+        return f"exited with code {messages.number(content.get('code'))}"
+    try:
+        by = signal.Signals(number).name
+    except ValueError:
+        by = f"signal {number}"
+    return f"killed by {by}" + (f": {why}" if isinstance(why, str) and why else "")
 
 
 def _milliseconds(seconds: float) -> int:

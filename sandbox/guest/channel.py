@@ -46,6 +46,10 @@ class Garbled(Exception):
     """What came is not a message."""
 
 
+class TooLarge(ValueError):
+    """The other side would not take this message. Nothing of it was sent."""
+
+
 class Message:
     """`kind`, `parts`, the descriptors that came with it, and the sender's pid where the kernel vouches for it."""
 
@@ -165,10 +169,15 @@ class Writer:
         self._lock = threading.Lock()
 
     def send(self, kind: int, parts: Sequence[bytes]) -> None:
-        pieces = list(packets(kind, parts))
-        if len(pieces) == 1:
-            self._sock.send(pieces[0])
+        """Raises TooLarge."""
+        if (size := sum(map(len, parts))) > MOST - PIECE:
+            raise TooLarge(f"an output of {size:,} bytes; at most {MOST - PIECE:,} can be shown at once")
+        pieces = packets(kind, parts)
+        first = next(pieces)
+        if first[1] & LAST:
+            self._sock.send(first)
             return
         with self._lock:
+            self._sock.send(first)
             for piece in pieces:
                 self._sock.send(piece)

@@ -108,6 +108,10 @@ class Checkpoints:
             self.sockets.reply(pending.request, {**report_of, **moving})
             self._probe(twin, worker)
 
+    @property
+    def frozen(self) -> bool:
+        return bool(self._frozen)
+
     def thaw(self) -> None:
         frozen, self._frozen = self._frozen, []
         processes.signal_all(frozen, signal.SIGCONT)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -38,6 +39,7 @@ async def execute(kernel: Any, send: Send, idents: list[bytes], request: dict[st
     from jupyter_client.session import json_packer
 
     kernel.set_parent(idents, request, channel="shell")
+    pid = os.getpid()
     header, content = json.dumps(request["header"]).encode(), request["content"]
     shown = {"code": content["code"], "execution_count": kernel.execution_count}
     send(channel.BEGIN, [header] if content.get("silent") else [header, json.dumps(shown).encode()])
@@ -50,7 +52,13 @@ async def execute(kernel: Any, send: Send, idents: list[bytes], request: dict[st
         reply = {"status": "error", "ename": type(error).__name__, "evalue": str(error), "traceback": []}
     finally:
         kernel.post_handler_hook()
-    send(channel.END, [header, json_packer(reply), *idents])
+    if os.getpid() != pid:
+        os._exit(_status(reply))  # user code forked, and its child came back to here
+    try:
+        send(channel.END, [header, json_packer(reply), *idents])
+    except channel.TooLarge as error:
+        reply = {"status": "error", "ename": type(error).__name__, "evalue": str(error), "traceback": []}
+        send(channel.END, [header, json_packer(reply), *idents])
     if reply["status"] == "error" and content.get("stop_on_error", True) and not content.get("silent"):
         kernel._abort_queues()
 
@@ -66,3 +74,13 @@ async def _run(kernel: Any, content: dict[str, Any], cell: str | None) -> dict[s
         **({"cell_id": cell} if cell else {}),
     )
     return reply
+
+
+def _status(reply: dict[str, Any]) -> int:
+    """What Python would exit with after this."""
+    if reply["status"] != "error":
+        return 0
+    value = str(reply.get("evalue", ""))
+    if reply.get("ename") != "SystemExit":
+        return 1
+    return int(value) & 0xFF if value.lstrip("-").isdecimal() else int(value not in ("", "None"))

@@ -74,6 +74,14 @@ def stop(but: Iterable[int], patience: float = 1.0) -> list[Identity]:
             time.sleep(0.0002)
 
 
+def was_stopped(pid: int) -> bool:
+    """Whether a signal has stopped it."""
+    try:
+        return read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[0] == b"T"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def _is_stopped(pid: int) -> bool:
     """Whether no thread of a process runs, or it is gone."""
     try:
@@ -121,6 +129,33 @@ def _wait_for(identities: list[Identity], deadline: float) -> None:
                 select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
         finally:
             os.close(descriptor)
+
+
+def hear_of_children() -> int:
+    """A descriptor that can be read when a child of this process has died or stopped. To be called once."""
+    reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    return reading
+
+
+def drain(descriptor: int) -> None:
+    try:
+        while os.read(descriptor, 1 << 12):
+            pass
+    except BlockingIOError:
+        pass
+
+
+def killed_for_memory() -> int:
+    """How many processes the kernel has killed because the control group's memory ran out; 0 where there is none."""
+    for path in ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"):
+        try:
+            lines = read(path).splitlines()
+        except OSError:
+            continue
+        return next((int(line.split()[1]) for line in lines if line.startswith(b"oom_kill ")), 0)
+    return 0
 
 
 def reap() -> dict[int, int]:

@@ -43,6 +43,8 @@ class Pipes:
 
 
 PATIENCE = 0.05
+#: characters that are sent at once: a text of any length is many messages
+AT_ONCE = 1 << 18
 _NOTHING = bytes(4)
 
 
@@ -72,14 +74,16 @@ class Stream(io.TextIOBase):
     def write(self, text: str) -> int:
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        if text:
-            data = text.encode("utf-8", "replace")
-            if os.getpid() == self._owner:
-                self._pipes.await_empty()
-                self._writer.send(STREAM, (self._name, self._parent, data))
-            else:
-                _write_all(self._fd, data)
+        for start in range(0, len(text), AT_ONCE):
+            self._write(text[start : start + AT_ONCE].encode("utf-8", "replace"))
         return len(text)
+
+    def _write(self, data: bytes) -> None:
+        if os.getpid() == self._owner:
+            self._pipes.await_empty()
+            self._writer.send(STREAM, (self._name, self._parent, data))
+        else:
+            _write_all(self._fd, data)
 
     def writable(self) -> bool:
         return True

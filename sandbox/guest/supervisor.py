@@ -39,6 +39,9 @@ from .twins import Twin
 
 #: seconds between two looks at memory where no cgroup bounds it
 POLL_FOR_MEMORY = 0.25
+#: seconds that code has to obey a first interrupt before a second one kills its worker
+GRACE = 2.0
+_STOPPED = b"[The kernel was stopped by a signal. It was let go on, for nothing else would.]\n"
 _IDLE = b'{"execution_state": "idle"}'
 
 
@@ -55,6 +58,12 @@ class Supervisor:
         self.worker: Active | None = None
         self.group = 0  # of the worker and its subprocesses; its twins are in it too
         self.status = 0  # how the last worker ended, as wait(2) says it
+        self.why = ""  # it was killed by us, if it was
+        self.killed_before = 0  # processes, because memory ran out, when the worker began
+        self.children = processes.hear_of_children()
+        self.running = b""  # the header of the execute request whose code runs
+        self.interrupted = (b"", 0.0)  # which was interrupted first, and when
+        self.let_go_on = b""  # of the request whose output said so
         self.info: dict[str, Any] | None = None
         self.spoken: deque[bytes] = deque(maxlen=64)  # before the kernel was ready: why it did not start
         self.waking: tuple[Request, float] | None = None
@@ -71,7 +80,8 @@ class Supervisor:
         }
 
     def start_worker(self) -> None:
-        self.worker = spawn(*self.pipes)
+        self.worker, self.why = spawn(*self.pipes), ""
+        self.killed_before = processes.killed_for_memory()
         self.group = self.worker.pid
 
     # -- from the worker ---------------------------------------------------------------------------------------
@@ -88,7 +98,7 @@ class Supervisor:
                 message = worker.reader.receive()
             except (EOFError, channel.Garbled):
                 if not worker.ends_within(0.1):  # closing its end may be the first thing that dying does
-                    worker.signal(signal.SIGKILL)
+                    self.kill_worker("its channel to the supervisor was closed or misused")
                 return True
             if message is None:
                 return True
@@ -124,12 +134,13 @@ class Supervisor:
 
     def on_begin(self, header: bytes, *shown: bytes) -> None:
         """An execute request begins; `shown` is what its execute_input says, if there is one."""
-        self.parent = header
+        self.parent = self.running = header
         self.say(header, "status", b'{"execution_state": "busy"}')
         for content in shown:
             self.say(header, "execute_input", content)
 
     def on_end(self, header: bytes, reply: bytes, idents: list[bytes]) -> None:
+        self.running = b""
         self.drain_pipes()
         self.flush_stream()
         self.sockets.send(self.sockets.shell, self.signer.message("execute_reply", reply, header, idents))
@@ -166,12 +177,31 @@ class Supervisor:
             (request, _), self.waking = self.waking, None
             self.sockets.refuse(request, "WorkerLost", "the twin died while it was being woken")
         ended = {"signal": os.WTERMSIG(self.status), "code": os.waitstatus_to_exitcode(self.status)}
-        self.sockets.notify("worker_lost", ended)
+        if not self.why and processes.killed_for_memory() > self.killed_before:
+            self.why = "the memory that the session may use ran out"
+        self.sockets.notify("worker_lost", {**ended, "why": self.why})
+
+    def kill_worker(self, why: str) -> None:
+        if self.worker is not None:
+            self.why = why
+            self.worker.signal(signal.SIGKILL)
 
     def drop_worker(self) -> None:
+        self.running = b""
         if self.worker is not None:
             self.worker.close()
             self.worker = None
+
+    def on_children(self) -> None:
+        """One has died or stopped. A worker that was stopped, by itself perhaps, would stay so for ever."""
+        processes.drain(self.children)
+        worker = self.worker
+        if worker is None or self.checkpoints.frozen or not processes.was_stopped(worker.pid):
+            return
+        worker.signal(signal.SIGCONT)
+        if self.running and self.let_go_on != self.running:
+            self.let_go_on = self.running
+            self.stream(b"stderr", self.running, _STOPPED)
 
     def reap(self) -> None:
         """Collect the dead, whoever's children they were, and remember how the worker ended."""
@@ -227,7 +257,13 @@ class Supervisor:
         self.sockets.reply(request, self.info)
 
     def on_interrupt(self, request: Request) -> None:
-        """SIGINT to the worker and to the subprocesses of its group. Twins have it blocked."""
+        """SIGINT to the worker and to the subprocesses of its group. Twins have it blocked. A second one kills a
+        worker that has not obeyed the first within `GRACE`, unless whoever asks keeps the time itself."""
+        first, now = self.interrupted, time.monotonic()
+        if self.running != first[0]:
+            self.interrupted = (self.running, now)
+        elif self.running and now > first[1] + GRACE and not request.content.get("patient"):
+            self.kill_worker("it did not obey an interrupt")
         if self.worker is not None:
             try:
                 os.killpg(self.group, signal.SIGINT)
@@ -247,6 +283,7 @@ class Supervisor:
     def on_thaw(self, request: Request) -> None:
         self.checkpoints.thaw()
         self.sockets.reply(request, {})
+        self.on_children()
 
     def on_halt(self, request: Request) -> None:
         """Kill the worker and every process that was not there at checkpoint `id` (none given: every process);
@@ -285,7 +322,8 @@ class Supervisor:
     def wake(self, name: str, twin: Twin) -> None:
         worker = Active(twin.pid, twin.sock)
         ours, theirs = channel.pair()
-        self.worker = worker
+        self.worker, self.why = worker, ""
+        self.killed_before = processes.killed_for_memory()
         self.twins.succeed(name, ours)
         worker.signal(signal.SIGCONT)  # somebody may have stopped it
         worker.send(channel.WAKE, [name.encode()], [theirs.detach()])
@@ -324,6 +362,8 @@ class Supervisor:
             ready = self.wait()
             if self.door.fileno() in ready:
                 os._exit(0)  # the host hung up: nobody holds this session any more
+            if self.children in ready:
+                self.on_children()
             if sockets.heartbeat in ready:
                 sockets.beat()
             if sockets.iopub in ready:
@@ -347,6 +387,7 @@ class Supervisor:
         for sock, flags in self.sockets.poll_flags():
             poller.register(sock, flags)
         poller.register(self.door.fileno(), zmq.POLLIN)
+        poller.register(self.children, zmq.POLLIN)
         for twin in self.twins.listening():
             poller.register(twin.fileno(), zmq.POLLIN)
         self.watch_worker(poller)
@@ -392,6 +433,7 @@ class Supervisor:
         pids = [pid for pid, _ in processes.everyone(self.twins.pids())]
         used = sum(map(processes.resident, pids))
         if used > self.config.memory:
+            self.why = "its processes held more memory than the session may"
             processes.end(set(), self.twins.pids())
         else:
             self.twins.shrink(self.config.memory - used)

@@ -67,6 +67,8 @@ class Worker:
     def __init__(self, sock: socket.socket) -> None:
         self._adopt(sock)
         self._loop = asyncio.SelectorEventLoop(selectors.PollSelector())
+        #: what is written here has the loop look for what a signal's handler has it do
+        self.waking: int = self._loop._csock.fileno()  # type: ignore[attr-defined]
         self._inbox: list[channel.Message] = []
         self._arrived = asyncio.Event()
         self._muted = self._cold = False
@@ -234,6 +236,7 @@ def make_kernel(worker: Worker) -> Any:
 
         def pre_handler_hook(self) -> None:
             self.saved_sigint_handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.set_wakeup_fd(worker.waking, warn_on_full_buffer=False)
 
         def post_handler_hook(self) -> None:
             signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,189 @@
+"""What an action can do to its own process, and that the session goes on with its variables and its files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import mulligan
+from mulligan import Lost, Session
+from mulligan.policies.policy import Resources
+
+
+@pytest.fixture
+def session(opened: Session) -> Session:
+    opened.reset()
+    step = opened.run(
+        "import os, signal, subprocess, sys, threading, time\n"
+        "kept = ['kept']; _ = open('kept.txt', 'w').write('kept')"
+    )
+    assert step.outcome.kind == "completed", step.outcome.text
+    return opened
+
+
+def assert_all_is_as_it_was(session: Session) -> None:
+    after = session.run("kept, open('kept.txt').read()", timeout=30).outcome
+    assert after.result is not None, after.text
+    assert after.result.data["text/plain"] == "(['kept'], 'kept')"
+    assert session._do(session._story.confined.kernel.usage).result().processes == 1
+
+
+# -- stopped ---------------------------------------------------------------------------------------------------
+
+STOPS = {
+    "SIGSTOP to itself": "os.kill(os.getpid(), signal.SIGSTOP)",
+    "SIGTSTP to itself": "os.kill(os.getpid(), signal.SIGTSTP)",
+    "SIGSTOP to its group": "os.kill(0, signal.SIGSTOP)",
+    "a thousand times": "for _ in range(1000): os.kill(os.getpid(), signal.SIGSTOP)",
+    "by a thread": "t = threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGSTOP)); t.start(); t.join()",
+    "by a child": "_ = subprocess.run(['sh', '-c', f'kill -STOP {os.getpid()}'])",
+}
+
+
+@pytest.mark.parametrize("way", STOPS)
+def test_a_kernel_that_stops_goes_on_and_that_is_said_once(session: Session, way: str) -> None:
+    outcome = session.run(f"print('before')\n{STOPS[way]}\nprint('after')", timeout=60).outcome
+    assert outcome.kind == "completed", outcome.text
+    assert outcome.stdout == "before\nafter\n"
+    if way != "SIGTSTP to itself":  # the kernel ignores that one in a group without a terminal
+        assert outcome.stderr.count("was stopped by a signal") == 1
+    assert_all_is_as_it_was(session)
+
+
+def test_a_kernel_that_is_stopped_between_actions_goes_on(session: Session) -> None:
+    """By a child that waits for the action to have ended."""
+    child = "while [ ! -e go ]; do sleep 0.01; done; kill -STOP {os.getpid()}; touch gone"
+    session.run(f"child = subprocess.Popen(['sh', '-c', f'{child}'])")
+    (session.workspace / "go").touch()
+    step = session.run("_ = child.wait(); print(kept, os.path.exists('gone'))", timeout=60)
+    assert step.outcome.stdout == "['kept'] True\n", step.outcome
+    assert_all_is_as_it_was(session)
+
+
+# -- forked ----------------------------------------------------------------------------------------------------
+
+FORKS = {
+    "goes on to the end": ("", 0),
+    "sys.exit": ("sys.exit(3)", 3),
+    "sys.exit without a number": ("sys.exit()", 0),
+    "sys.exit with words": ("sys.exit('bye')", 1),
+    "raises": ("1 / 0", 1),
+    "os._exit": ("os._exit(4)", 4),
+}
+
+
+@pytest.mark.parametrize("way", FORKS)
+def test_a_forked_child_ends_as_a_program_would_and_its_parent_goes_on(session: Session, way: str) -> None:
+    """The child shares all that the worker has; it must neither answer in its place nor run what comes next."""
+    source, status = FORKS[way]
+    code = f"""
+child = os.fork()
+if child == 0:
+    kept.append('of the child')
+    print('the child')
+    {source}
+else:
+    print('status', os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    outcome = session.run(code, timeout=60).outcome
+    assert outcome.kind == "completed", outcome.text
+    assert sorted(outcome.stdout.splitlines()) == sorted(["the child", f"status {status}"])
+    assert_all_is_as_it_was(session)
+
+
+def test_what_a_forked_child_says_while_its_parent_goes_on_is_heard_and_undo_ends_it(
+    session: Session,
+) -> None:
+    step = session.run("""
+if os.fork() == 0:
+    number = 0
+    while True:
+        os.write(1, f'child {number};'.encode()); number += 1
+        time.sleep(0.01)
+""")
+    heard = session.run("time.sleep(0.3); print('parent')", timeout=60).outcome
+    assert "parent" in heard.stdout and "child" in step.outcome.stdout + heard.stdout
+    session.undo(2)
+    assert_all_is_as_it_was(session)
+
+
+def test_a_pool_of_processes_works(session: Session) -> None:
+    code = "import multiprocessing\nwith multiprocessing.get_context('fork').Pool(3) as p: print(p.map(abs, [-1, 2]))"
+    outcome = session.run(code, timeout=60).outcome
+    assert (outcome.kind, outcome.stdout) == ("completed", "[1, 2]\n"), outcome.text
+    assert_all_is_as_it_was(session)
+
+
+# -- results ---------------------------------------------------------------------------------------------------
+
+REPRS = {
+    "raises": ("raise ValueError('no')", "ValueError"),
+    "is no text": ("return 5", "TypeError"),
+    "raises what is no Exception": ("raise GeneratorExit('no')", "GeneratorExit"),
+    "recurses for ever": ("return repr(self)", "RecursionError"),
+    "leaves Python": ("raise SystemExit(3)", "SystemExit"),
+}
+
+
+@pytest.mark.parametrize("way", REPRS)
+def test_a_result_whose_repr_fails_is_a_step_that_raised(session: Session, way: str) -> None:
+    source, name = REPRS[way]
+    code = f"done = 'done'\nclass Odd:\n    def __repr__(self): {source}\nOdd()"
+    outcome = session.run(code, timeout=60).outcome
+    assert outcome.kind == "raised", outcome
+    assert outcome.error is not None and outcome.error.name == name
+    assert session.run("print(done)").outcome.stdout == "done\n"
+    assert_all_is_as_it_was(session)
+
+
+# -- ended -----------------------------------------------------------------------------------------------------
+
+ENDS = {
+    "closing fds 0 to 20": (
+        "for fd in range(21):\n    try: os.close(fd)\n    except OSError: pass",
+        "channel",
+    ),
+    "closing all": ("os.closerange(0, 4096)", "channel"),
+}
+
+
+@pytest.mark.parametrize("way", ENDS)
+def test_a_kernel_that_cuts_itself_off_is_lost_and_why_is_said(session: Session, way: str) -> None:
+    source, why = ENDS[way]
+    step = session.run(f"kept.append('wreck'); open('kept.txt', 'w').write('wreck')\n{source}", timeout=60)
+    assert isinstance(step.outcome, Lost), step.outcome
+    assert why in step.outcome.cause, step.outcome
+    assert_all_is_as_it_was(session)
+
+
+def test_closing_the_standard_descriptors_costs_only_what_goes_through_them(session: Session) -> None:
+    outcome = session.run("for fd in range(3): os.close(fd)\nprint('said')", timeout=60).outcome
+    assert (outcome.kind, outcome.stdout) == ("completed", "said\n"), outcome.text
+    assert_all_is_as_it_was(session)
+
+
+def test_recursion_to_the_limit_and_beyond_it_leaves_the_session_whole(session: Session) -> None:
+    step = session.run(
+        "depth = 0\ndef deeper():\n    global depth; depth += 1; deeper()\ndeeper()", timeout=60
+    )
+    assert step.outcome.kind == "raised"
+    assert step.outcome.error is not None and step.outcome.error.name == "RecursionError"
+    in_c = "sys.setrecursionlimit(10**9)\nnested = []\nfor _ in range(10**6): nested = [nested]\nrepr(nested)"
+    assert session.run(in_c, timeout=60).outcome.kind in ("raised", "lost")
+    assert_all_is_as_it_was(session)
+
+
+def test_a_memory_that_runs_out_is_named_as_the_cause(isolation: str, tmp_path: Path) -> None:
+    policy = mulligan.Policy(resources=Resources(memory=400 << 20))
+    with mulligan.open(isolation=isolation, state=tmp_path, policy=policy) as session:
+        session.run("import ctypes, subprocess, sys, time; kept = ['kept']")
+        grows = "[bytearray(b'x') * (150 << 20), __import__('time').sleep(60)]"
+        step = session.run(
+            "crowd = [subprocess.Popen([sys.executable, '-c', " + repr(grows) + "]) for _ in range(3)]\n"
+            "hoard = bytearray(b'x') * (150 << 20)\ntime.sleep(30)",
+            timeout=60,
+        )
+        assert isinstance(step.outcome, Lost), step.outcome
+        assert "memory" in step.outcome.cause
+        assert session.run("print(kept)", timeout=60).outcome.stdout == "['kept']\n"
