@@ -1,8 +1,10 @@
-"""The command line: `mulligan run`, `diff`, `forget`, `doctor`, `image`. Arguments and environment are read here only.
+"""The command line: `mulligan run`, `diff`, `verify`, `forget`, `doctor`, `image`.
+
+Arguments and environment are read here only.
 
 Exit codes
     0    every action completed, or the command did what it should
-    1    an action failed, or something could not be committed
+    1    an action failed, something could not be committed, or what is stored is damaged
     2    wrong usage or bad input: a file, a workspace, a policy
     3    there is no sandbox to be had
     130  a Ctrl-C ended the run
@@ -34,7 +36,7 @@ from mulligan.runtime.diffs.lines import Bounds
 from mulligan.runtime.errors import SessionBroken, SessionUnknown, StepUnknown, WorkspaceInvalid
 from mulligan.runtime.jsonlines import JsonLines
 from mulligan.runtime.notebook import Cell, NotebookInvalid, parse_cells, read_cells
-from mulligan.runtime.past import forget, list_sessions, open_past
+from mulligan.runtime.past import forget, list_sessions, open_past, verify
 from mulligan.runtime.render import Page
 from mulligan.runtime.session import Session, open_session
 from mulligan.sandbox.errors import MulliganError, SandboxError, SnapshotUnknown, StoreDamaged
@@ -209,6 +211,20 @@ def _diff(chosen: argparse.Namespace) -> int:
     return DONE
 
 
+def _verify(chosen: argparse.Namespace) -> int:
+    """Of all sessions that have files, or of those that are named."""
+    view: Page | JsonLines = JsonLines(sys.stdout) if chosen.json else Page(_console())
+    names = chosen.sessions or [each.id for each in list_sessions(chosen.state)]
+    if not names:
+        view.sessions([])
+    code = DONE
+    for name in names:
+        verified = verify(name, chosen.state)
+        view.verified(verified)
+        code = FAILED if verified.faults else code
+    return code
+
+
 def _forget(chosen: argparse.Namespace) -> int:
     view: Page | JsonLines = JsonLines(sys.stdout) if chosen.json else Page(_console())
     for name in chosen.sessions:
@@ -258,6 +274,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_run(commands.add_parser("run", help="run Python files or notebooks in a sandbox", epilog=EPILOG))
     _add_diff(commands.add_parser("diff", help="what differs between two steps of a session"))
+    _add_verify(commands.add_parser("verify", help="whether all that a session stored is undamaged"))
     forgetting = commands.add_parser("forget", help="remove the files of a session that was kept")
     forgetting.add_argument("sessions", nargs="+", metavar="SESSION", help="its id, or the beginning of it")
     forgetting.add_argument("--state", type=Path, metavar="DIR", help="the folder that sessions are kept in")
@@ -310,6 +327,18 @@ def _add_diff(diff: argparse.ArgumentParser) -> None:
     add("--state", type=Path, metavar="DIR", help="the folder that sessions are kept in")
     add("--json", action="store_true", help="one JSON object, for programs")
     diff.set_defaults(command=_diff)
+
+
+def _add_verify(verifying: argparse.ArgumentParser) -> None:
+    verifying.description = (
+        "Reads all that a session stored again, and names what is damaged. The session may be open in another "
+        "process, or kept. Without SESSION, all of them."
+    )
+    add = verifying.add_argument
+    add("sessions", nargs="*", metavar="SESSION", help="its id, or the beginning of it")
+    add("--state", type=Path, metavar="DIR", help="the folder that sessions are kept in")
+    add("--json", action="store_true", help="one JSON object a line, for programs")
+    verifying.set_defaults(command=_verify)
 
 
 def _lines(text: str) -> int:

@@ -18,6 +18,7 @@ Every object has `type`; these types and keys are stable, and new ones may be ad
     diff         session, before, after (steps), files [{path, was, change, facts, kind, summary, counts,
                  lines [[sign, text]], left_out, notes}], left_out (paths)
     kept         session
+    verified     session, faults (texts, none when all is whole), snapshots, contents, bytes
     forgotten    session
     failure      error, message, hint
     end          code (the exit code)
@@ -40,10 +41,11 @@ from mulligan.runtime.diffs.diff import Diff, FileDiff
 from mulligan.runtime.diffs.lines import Bounds, details
 from mulligan.runtime.notebook import Cell
 from mulligan.runtime.outcome import Lost, Outcome, Refused, Reverted
-from mulligan.runtime.past import Found
+from mulligan.runtime.past import Found, Verified
 from mulligan.runtime.session import Session
 from mulligan.runtime.step import Step
 from mulligan.sandbox.messages import Clear, Display, Error, Event, Result, Stream
+from mulligan.sandbox.snapshots import Holdings
 
 
 class JsonLines:
@@ -154,6 +156,17 @@ class JsonLines:
 
     def kept(self, session: str) -> None:
         self._write("kept", session=session)
+
+    def verified(self, verified: Verified) -> None:
+        has = verified.holdings or Holdings(0, 0, 0)
+        self._write(
+            "verified",
+            session=verified.session,
+            faults=verified.faults,
+            snapshots=has.snapshots,
+            contents=has.contents,
+            bytes=has.bytes,
+        )
 
     def forgotten(self, session: str) -> None:
         self._write("forgotten", session=session)

@@ -24,7 +24,8 @@ from mulligan.runtime.errors import LedgerDamaged, SessionInUse, SessionUnknown
 from mulligan.runtime.ledger import Ledger
 from mulligan.runtime.remains import KEPT, is_open, reading, remove_files
 from mulligan.runtime.timeline import Timeline
-from mulligan.sandbox.snapshots import StoreReader
+from mulligan.sandbox.errors import StoreDamaged
+from mulligan.sandbox.snapshots import Holdings, StoreReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,20 @@ class PastSession:
         (old, before), (new, after) = map(self.timeline.snapshot_of, moments)
         read = (partial(self._store.read, old), partial(self._store.read, new))
         return Diff(before, after, self._store.diff(old, new), read, self._parsing)
+
+    def verify(self) -> tuple[str, ...]:
+        """Reads all that is kept again, which takes as long as it is large; the names of what is damaged."""
+        known = self._store.snapshots
+        gone = (
+            f"step {node.id}: there is no snapshot {node.snapshot}"
+            for node in self.timeline.nodes.values()
+            if isinstance(node.snapshot, int) and node.snapshot not in known
+        )
+        return (*gone, *self._store.verify())
+
+    @property
+    def holdings(self) -> Holdings:
+        return self._store.holdings
 
     def close(self) -> None:
         """May be repeated."""
@@ -92,6 +107,26 @@ def open_past(name: str, state: Path | None = None) -> PastSession:
         store = resources.enter_context(StoreReader.attach(folder / "store"))
         parsing = resources.enter_context(Parsing())
         return PastSession(folder.name, Timeline.read(ledger.entries()), store, parsing, resources.pop_all())
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """`faults` names what is damaged, with paths as the sandbox made them; `holdings` is None when the session's store
+    or its ledger cannot be opened."""
+
+    session: str
+    faults: tuple[str, ...]
+    holdings: Holdings | None = None
+
+
+def verify(name: str, state: Path | None = None) -> Verified:
+    """Reads all again that a session stored. Raises SessionUnknown; damage is no error."""
+    session = _find(name, sessions_folder(state)).name
+    try:
+        with open_past(session, state) as past:
+            return Verified(session, past.verify(), past.holdings)
+    except (StoreDamaged, LedgerDamaged) as error:
+        return Verified(session, (error.message,))
 
 
 def forget(name: str, state: Path | None = None) -> str:

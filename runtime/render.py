@@ -21,7 +21,7 @@ from mulligan.runtime.diffs.lines import Bounds, summary
 from mulligan.runtime.diffs.lines import spell as spell_diff
 from mulligan.runtime.notebook import Cell
 from mulligan.runtime.outcome import Lost, Outcome, Refused, Reverted, TimedOut, shorten
-from mulligan.runtime.past import Found
+from mulligan.runtime.past import Found, Verified
 from mulligan.runtime.session import Session
 from mulligan.runtime.step import Step
 from mulligan.runtime.timeline import headline
@@ -154,6 +154,15 @@ class Page:
 
     def kept(self, session: str) -> None:
         self._line(Text(f"kept: `mulligan diff {session}` shows what changed", "dim"))
+
+    def verified(self, verified: Verified) -> None:
+        if verified.faults:
+            self._line(Text.assemble((verified.session, "bold"), ("  damaged:", "red")))
+            for fault in verified.faults:
+                self._text(f"  {one_line(fault)}", "red")
+        elif has := verified.holdings:
+            said = f"{has.snapshots:,} snapshots, {has.contents:,} contents, {has.bytes:,} bytes"
+            self._line(Text.assemble((verified.session, "bold"), ("  whole: ", "green"), said))
 
     def forgotten(self, session: str) -> None:
         self._line(Text(f"{session}: its files and snapshots are removed, its ledger stays"))

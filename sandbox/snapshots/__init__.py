@@ -2,7 +2,7 @@
 
 from mulligan.sandbox.snapshots.detector import Detection
 from mulligan.sandbox.snapshots.entry import Change, Entry, FilesRestored, Kind, Snapshot, Unrestored
-from mulligan.sandbox.snapshots.reader import StoreReader
+from mulligan.sandbox.snapshots.reader import Holdings, StoreReader
 from mulligan.sandbox.snapshots.store import SnapshotStore
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Detection",
     "Entry",
     "FilesRestored",
+    "Holdings",
     "Kind",
     "Snapshot",
     "SnapshotStore",

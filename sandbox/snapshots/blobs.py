@@ -3,8 +3,8 @@
 A pack of few bytes is a row of the index, and so is there when the index commit is, at no cost of its own. A
 larger one is streamed to a file. Durable order for files, as a snapshot must never name a content that a power
 cut can take away: everything is written under a temporary name, fdatasync, rename, fsync of the folder; only
-then does the index commit. A pack or a large file that no index names is the remains of a step that was cut
-short, and is removed when the store is opened.
+then does the index commit. A pack or a large file that no index names is what a step or a collection left that
+was cut short, and is removed when the store is opened.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,6 +29,7 @@ RESERVE = 512 << 20
 #: A pack up to this many bytes goes in the index.
 _FEW = 1 << 18
 _PARTIAL = ".partial"
+_PACK, _LARGE = re.compile(r"pack-([0-9]{8,})"), re.compile(r"[0-9a-f]{64}")
 _HINT = "The store's disk or somebody changed it: verify() names all that is damaged. Other contents are unharmed."
 
 
@@ -166,9 +168,9 @@ class Blobs:
         """Reads every blob again; the names of those that are not what was stored."""
         for key, place in self._index.blobs():
             try:
-                self._packed(key, place) if place.pack else self._verify_large(key)
+                self._packed(key, place) if place.pack else self._verify_large(key, place)
             except StoreDamaged as error:
-                yield error.message
+                yield error.message + self._index.whose(key.hex())
 
     def _has(self, key: bytes) -> bool:
         return key in self.pending or self._index.place(key) is not None
@@ -202,7 +204,7 @@ class Blobs:
                 data = os.pread(self._pack_fd(place.pack), place.length, place.offset)
         except OSError as error:
             raise StoreDamaged(f"{name}: {error.strerror}", hint=_HINT) from error
-        if content.small_key(data) != key:
+        if len(data) != place.length or content.small_key(data) != key:
             raise StoreDamaged(f"{name}: not what was stored", hint=_HINT)
         return data
 
@@ -231,19 +233,22 @@ class Blobs:
         finally:
             os.close(fd)
 
-    def _verify_large(self, key: bytes) -> None:
-        with self._verified(key):
-            pass
+    def _verify_large(self, key: bytes, place: Place) -> None:
+        with self._verified(key) as fd:
+            if os.fstat(fd).st_size != place.length:
+                raise StoreDamaged(f"{key.hex()}: its length in the index is not its own", hint=_HINT)
 
     def _sweep(self) -> None:
-        """Remove the remains of steps that were cut short."""
-        newest = self._index.next_id() - 1
-        for pack in self._packs.iterdir():
-            if pack.suffix == _PARTIAL or int(pack.name.removeprefix("pack-")) > newest:
-                pack.unlink()
-        for large in self._large.iterdir():
-            if large.suffix == _PARTIAL or self._index.place(bytes.fromhex(large.name)) is None:
-                large.unlink()
+        """Remove what no commit names. What the store did not make stays where it is."""
+        packs = self._index.packs()
+        for path in self._packs.iterdir():
+            number = _PACK.fullmatch(path.name)
+            if path.suffix == _PARTIAL or (number and int(number[1]) not in packs):
+                path.unlink()
+        for path in self._large.iterdir():
+            named = _LARGE.fullmatch(path.name)
+            if path.suffix == _PARTIAL or (named and self._index.place(bytes.fromhex(path.name)) is None):
+                path.unlink()
 
     def _pack_path(self, number: int) -> Path:
         return self._packs / f"pack-{number:08d}"

@@ -108,6 +108,11 @@ def inverse(changes: Iterable[Change]) -> list[Change]:
     return [Change(change.path, change.after, change.before) for change in changes]
 
 
+#: In SQL, of an entry that `encode` wrote into the column `after`: the key of the content that the store has to keep
+#: for it, in hexadecimal; NULL where there is none. The only place that says which contents are wanted.
+CONTENT_OF_AFTER = "CASE WHEN after LIKE '[\"file\"%' THEN json_extract(after, '$[6]') END"
+
+
 def encode(entry: Entry | None) -> str | None:
     """An entry as JSON text for the index; bytes are in hexadecimal."""
     if entry is None:

@@ -1,27 +1,44 @@
-"""The index of a store: the tree of snapshots, their changes, and where each blob lies. One SQLite file."""
+"""The index of a store: the tree of snapshots, their changes, and where each blob lies. One SQLite file.
+
+SQLite notices a torn commit, not a byte that the disk has changed since. So each snapshot is recorded with a digest of
+its changes, and these are compared with it whenever they are read.
+"""
 
 from __future__ import annotations
 
 import errno
+import hashlib
+import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mulligan.sandbox.errors import SnapshotError, SnapshotUnknown, StoreDamaged
-from mulligan.sandbox.snapshots.entry import Change, Entry, Snapshot, decode, encode
+from mulligan.sandbox.snapshots.entry import CONTENT_OF_AFTER, Change, Entry, Snapshot, decode, encode
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS snapshot (id INTEGER PRIMARY KEY, parent INTEGER);
-CREATE TABLE IF NOT EXISTS change (snapshot INTEGER, path BLOB, before TEXT, after TEXT,
+#: The format. An index of another one is refused.
+VERSION = 2
+
+_SCHEMA = f"""
+BEGIN;
+CREATE TABLE snapshot (id INTEGER PRIMARY KEY, parent INTEGER, digest BLOB);
+CREATE TABLE change (snapshot INTEGER, path BLOB, before TEXT, after TEXT,
     PRIMARY KEY (snapshot, path)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS beyond (snapshot INTEGER, path BLOB);
-CREATE TABLE IF NOT EXISTS blob (key BLOB PRIMARY KEY, pack INTEGER, offset INTEGER, length INTEGER) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS few (pack INTEGER PRIMARY KEY, data BLOB);
-CREATE TABLE IF NOT EXISTS state (one INTEGER PRIMARY KEY CHECK (one = 1), head INTEGER, intent INTEGER);
-INSERT OR IGNORE INTO state VALUES (1, NULL, NULL);
+CREATE TABLE beyond (snapshot INTEGER, path BLOB);
+CREATE TABLE blob (key BLOB PRIMARY KEY, pack INTEGER, offset INTEGER, length INTEGER) WITHOUT ROWID;
+CREATE TABLE few (pack INTEGER PRIMARY KEY, data BLOB);
+CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), head INTEGER, intent INTEGER, given INTEGER);
+INSERT INTO state VALUES (1, NULL, NULL, 0);
+PRAGMA user_version = {VERSION};
+COMMIT;
 """
+
+_HINT = "The store's disk or somebody changed it: keep its folder for a look, and open a new session."
+
+#: A row of `change`, but for the snapshot: path, before, after
+Row = tuple[bytes, str | None, str | None]
 
 
 class Place(NamedTuple):
@@ -39,6 +56,7 @@ class Index:
         self.parents: dict[int, int | None] = {}
         self.head: int | None = None
         self.intent: int | None = None
+        self._given = 0  #: the greatest id of the snapshots that were let go
 
     @classmethod
     def open(cls, path: Path) -> Index:
@@ -48,7 +66,9 @@ class Index:
             with _explained():
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = NORMAL")
-                connection.executescript(_SCHEMA)
+                if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+                    connection.executescript(_SCHEMA)
+                _check_version(connection)
                 index = cls(connection)
                 index.refresh()
         except BaseException:
@@ -69,6 +89,7 @@ class Index:
             )
             index = cls(connection, ours=False)
             try:
+                _check_version(connection)
                 index.refresh()
             except sqlite3.OperationalError as error:
                 connection.close()
@@ -85,10 +106,17 @@ class Index:
     def refresh(self) -> None:
         """Learn anew what is committed."""
         self.parents = dict(self._db.execute("SELECT id, parent FROM snapshot"))
-        self.head, self.intent = self._db.execute("SELECT head, intent FROM state").fetchone()
+        state = self._db.execute("SELECT head, intent, given FROM state").fetchone()
+        if state is None:
+            raise sqlite3.DatabaseError("its state is missing")
+        self.head, self.intent, self._given = state
+        for id, parent in self.parents.items():
+            if not (parent is None or (parent in self.parents and parent < id)):
+                raise StoreDamaged(f"snapshot {id}: its parent {parent!r} is none", hint=_HINT)
 
     def next_id(self) -> int:
-        return max(self.parents, default=0) + 1
+        """No id is given out twice, though its snapshot be gone: elsewhere it may be on record."""
+        return max(max(self.parents, default=0), self._given) + 1
 
     def require(self, id: int) -> int:
         if id not in self.parents:
@@ -105,13 +133,16 @@ class Index:
         """
         with self._transaction():
             if snapshot.id not in self.parents:
-                self._db.execute("INSERT INTO snapshot VALUES (?, ?)", (snapshot.id, snapshot.parent))
+                rows = [(c.path, encode(c.before), encode(c.after)) for c in snapshot.changes]
+                sealed = digest(snapshot.id, snapshot.parent, rows)
+                self._db.execute(
+                    "INSERT INTO snapshot VALUES (?, ?, ?)", (snapshot.id, snapshot.parent, sealed)
+                )
                 self._db.executemany(
                     "INSERT INTO blob VALUES (?, ?, ?, ?)", ((key, *place) for key, place in blobs.items())
                 )
                 self._db.executemany(
-                    "INSERT INTO change VALUES (?, ?, ?, ?)",
-                    ((snapshot.id, c.path, encode(c.before), encode(c.after)) for c in snapshot.changes),
+                    "INSERT INTO change VALUES (?, ?, ?, ?)", ((snapshot.id, *row) for row in rows)
                 )
                 if few is not None:
                     self._db.execute("INSERT INTO few VALUES (?, ?)", (snapshot.id, few))
@@ -135,44 +166,86 @@ class Index:
             id = self.parents[id]
 
     def changes(self, id: int) -> list[Change]:
-        rows = self._db.execute(
-            "SELECT path, before, after FROM change WHERE snapshot = ? ORDER BY path", (id,)
-        )
+        """What the snapshot changed, sorted by path. Raises StoreDamaged when it is not what was recorded."""
+        rows = self._rows("SELECT path, before, after FROM change WHERE snapshot = ? ORDER BY path", (id,))
+        sealed = self._rows("SELECT digest FROM snapshot WHERE id = ?", (id,))
+        if sealed != [(digest(id, self.parents[id], rows),)]:
+            raise StoreDamaged(f"the record of snapshot {id} is not what was stored", hint=_HINT)
         return [Change(path, decode(before), decode(after)) for path, before, after in rows]
 
     def entry(self, id: int, path: bytes) -> Entry | None:
-        """One path at a snapshot, found in its newest ancestor that changed it."""
+        """One path at a snapshot, found in its newest ancestor that changed it. Raises StoreDamaged when that cannot be
+        read; whoever uses more of it than the key of a content, which proves itself, asks for `changes`."""
         query = "SELECT after FROM change WHERE snapshot = ? AND path = ?"
         for ancestor in self.lineage(id):
-            if row := self._db.execute(query, (ancestor, path)).fetchone():
-                return decode(row[0])
+            if rows := self._rows(query, (ancestor, path)):
+                try:
+                    return decode(rows[0][0])
+                except ValueError as error:
+                    raise StoreDamaged(
+                        f"the record of snapshot {ancestor} is not what was stored", hint=_HINT
+                    ) from error
         return None
 
     def beyond(self, id: int) -> list[bytes]:
         """The folders whose contents were too deep to be captured."""
-        return [path for (path,) in self._db.execute("SELECT path FROM beyond WHERE snapshot = ?", (id,))]
+        return [path for (path,) in self._rows("SELECT path FROM beyond WHERE snapshot = ?", (id,))]
 
     def place(self, key: bytes) -> Place | None:
-        row = self._db.execute("SELECT pack, offset, length FROM blob WHERE key = ?", (key,)).fetchone()
-        return None if row is None else Place(*row)
+        rows = self._rows("SELECT pack, offset, length FROM blob WHERE key = ?", (key,))
+        return _place(rows[0]) if rows else None
 
     def few(self, place: Place) -> bytes | None:
         """A content from a pack that the index keeps; None if that pack has a file."""
         query = "SELECT substr(data, ?, ?) FROM few WHERE pack = ?"
-        row = self._db.execute(query, (place.offset + 1, place.length, place.pack)).fetchone()
-        return None if row is None else bytes(row[0] or b"")  # of nothing, SQLite cuts NULL
+        rows = self._rows(query, (place.offset + 1, place.length, place.pack))
+        return bytes(rows[0][0] or b"") if rows else None  # of nothing, SQLite cuts NULL
 
-    def blobs(self) -> Iterator[tuple[bytes, Place]]:
-        for key, *place in self._db.execute(
-            "SELECT key, pack, offset, length FROM blob ORDER BY pack, offset"
-        ):
-            yield key, Place(*place)
+    def blobs(self) -> list[tuple[bytes, Place]]:
+        rows = self._rows("SELECT key, pack, offset, length FROM blob ORDER BY pack, offset")
+        return [(_checked(key), _place(place)) for key, *place in rows]
+
+    def packs(self) -> dict[int, int]:
+        """The packs that have files, each with the bytes of its contents."""
+        query = "SELECT pack, sum(length) FROM blob WHERE pack > 0 GROUP BY pack"
+        inside = {pack for (pack,) in self._rows("SELECT pack FROM few")}
+        return {pack: length for pack, length in self._rows(query) if pack not in inside}
+
+    def whose(self, key: str) -> str:
+        """In words, some of the paths and snapshots that a content is kept for; empty when there are none."""
+        query = f"SELECT snapshot, path FROM change WHERE {CONTENT_OF_AFTER} = ? ORDER BY snapshot LIMIT 3"
+        named = [f"{os.fsdecode(path)!r} of snapshot {id}" for id, path in self._rows(query, (key,))]
+        return f" ({', '.join(named)})" if named else ""
 
     def faults(self) -> Iterator[str]:
-        """What SQLite itself finds wrong with its file."""
-        for (line,) in self._db.execute("PRAGMA integrity_check"):
-            if line != "ok":
-                yield f"index: {line}"
+        """What is wrong with the index itself: its file, its snapshots, and contents that it names and has not."""
+        try:
+            yield from (f"index: {line}" for (line,) in self._rows("PRAGMA integrity_check") if line != "ok")
+            yield from self._broken_snapshots()
+            yield from self._missing_contents()
+        except StoreDamaged as error:
+            yield error.message
+
+    def _broken_snapshots(self) -> Iterator[str]:
+        for id in self.parents:
+            try:
+                self.changes(id)
+            except StoreDamaged as error:
+                yield error.message
+        if self.head is not None and self.head not in self.parents:
+            yield f"index: the head {self.head} is no snapshot"
+
+    def _missing_contents(self) -> Iterator[str]:
+        query = f"SELECT DISTINCT {CONTENT_OF_AFTER} FROM change WHERE {CONTENT_OF_AFTER} IS NOT NULL"
+        have = {key.hex() for (key,) in self._rows("SELECT key FROM blob")}
+        for (key,) in self._rows(query):
+            if key not in have:
+                whose = self.whose(key)
+                yield f"content {key} is not in the index{whose}"
+
+    def _rows(self, query: str, values: tuple[object, ...] = ()) -> list[Any]:
+        with _explained():
+            return self._db.execute(query, values).fetchall()
 
     @contextmanager
     def at_one_moment(self) -> Iterator[None]:
@@ -201,18 +274,52 @@ class Index:
                 raise
 
 
+def digest(id: int, parent: int | None, rows: Iterable[Row]) -> bytes:
+    """Over all that a snapshot records; `rows` are sorted by path."""
+    hasher = hashlib.blake2b(repr((id, parent)).encode(), digest_size=16)
+    for row in rows:
+        hasher.update(repr(row).encode())
+    return hasher.digest()
+
+
+def _place(row: Sequence[object]) -> Place:
+    pack, offset, length = row
+    if (
+        isinstance(pack, int)
+        and isinstance(offset, int)
+        and isinstance(length, int)
+        and min(pack, offset, length) >= 0
+    ):
+        return Place(pack, offset, length)
+    raise StoreDamaged(f"the index has a content at {row!r}, which is no place", hint=_HINT)
+
+
+def _checked(key: object) -> bytes:
+    if isinstance(key, bytes):
+        return key
+    raise StoreDamaged(f"the index has a content under {key!r}, which is no key", hint=_HINT)
+
+
+def _check_version(connection: sqlite3.Connection) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version != VERSION:
+        hint = "It was made by another version of Mulligan: use that one, or open a new session."
+        raise SnapshotError(
+            f"the snapshot index has format {version}, this Mulligan reads {VERSION}", hint=hint
+        )
+
+
 @contextmanager
 def _explained() -> Iterator[None]:
     """SQLite's errors as ours."""
     try:
         yield
-    except sqlite3.OperationalError as error:
-        full = error.sqlite_errorcode == sqlite3.SQLITE_FULL
-        failure = SnapshotError(
-            f"the snapshot index could not be written: {error}", hint="Make room on the disk."
-        )
+    except sqlite3.DatabaseError as error:
+        code = getattr(error, "sqlite_errorcode", None)  # none: text that is no text
+        if not isinstance(error, sqlite3.OperationalError) or code in (None, sqlite3.SQLITE_ERROR):
+            raise StoreDamaged(f"the snapshot index cannot be read: {error}", hint=_HINT) from error
+        full = code == sqlite3.SQLITE_FULL
+        hint = "Make room on the disk." if full else "See that its disk works and can be written."
+        failure = SnapshotError(f"the snapshot index could not be used: {error}", hint=hint)
         failure.errno = errno.ENOSPC if full else errno.EIO
         raise failure from error
-    except sqlite3.DatabaseError as error:
-        hint = "The store cannot be used; keep its folder for a look, and open a new session."
-        raise StoreDamaged(f"the snapshot index cannot be read: {error}", hint=hint) from error

@@ -6,14 +6,24 @@ import errno
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from mulligan.sandbox.errors import SnapshotError
+from mulligan.sandbox.errors import SnapshotError, StoreDamaged
 from mulligan.sandbox.snapshots.blobs import Blobs
 from mulligan.sandbox.snapshots.entry import Change, Entry, Kind, compose, inverse
 from mulligan.sandbox.snapshots.index import Index
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """`bytes` is the length of all contents, each counted once."""
+
+    snapshots: int
+    contents: int
+    bytes: int
 
 
 class StoreReader:
@@ -86,3 +96,25 @@ class StoreReader:
             failure.errno = errno.ENOENT if entry is None else errno.EINVAL
             raise failure
         return self._blobs.read(entry.data, limit)
+
+    def verify(self) -> tuple[str, ...]:
+        """Read everything that is kept again: the index, each snapshot's record, each content. The names of what is
+        damaged, `()` when all is whole."""
+        with self._index.at_one_moment():
+            faults = list(self._index.faults())
+        try:
+            faults += self._blobs.faults()
+        except StoreDamaged as error:
+            faults.append(error.message)
+        return tuple(dict.fromkeys(faults))
+
+    @property
+    def snapshots(self) -> frozenset[int]:
+        """The ids of those that are there."""
+        return frozenset(self._index.parents)
+
+    @property
+    def holdings(self) -> Holdings:
+        """How much there is to verify."""
+        contents = self._index.blobs()
+        return Holdings(len(self._index.parents), len(contents), sum(place.length for _, place in contents))

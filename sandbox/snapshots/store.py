@@ -156,10 +156,6 @@ class SnapshotStore(StoreReader):
         self._mapped = mapped
         return compose(inverse(now), self.diff(head, id))
 
-    def verify(self) -> tuple[str, ...]:
-        """Read everything that is kept again; the names of what is damaged, `()` when all is whole."""
-        return (*self._index.faults(), *self._blobs.faults())
-
     def _record(
         self,
         mapped: frozenset[bytes],
