@@ -48,6 +48,7 @@ class Resources(_Section):
     open_files: int = Field(default=4096, ge=64, le=1 << 20, description="descriptors of one process")
     file_size: Bytes = Field(default=8 << 30, description="bytes of one file")
     disk: Bytes = Field(default=16 << 30, description="bytes that the session may add to its files")
+    output: Bytes = Field(default=4 << 30, description="bytes of long output that the session keeps in files")
     files: int = Field(default=1_000_000, ge=1, le=1 << 32, description="files that the session may add")
 
 

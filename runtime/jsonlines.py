@@ -10,7 +10,7 @@ Every object has `type`; these types and keys are stable, and new ones may be ad
     error        action, name, value, traceback (a list of lines)
     clear        action, wait
     step         action, step, outcome, duration, cause, changes [{path, change}],
-                 reach {files, memory, exact, stands}
+                 reach {files, memory, exact, stands}, transcript (null, or {folder, size, cut})
     restoration  step, memory, restored [{path, change}], stands, complete, duration
     commit       folder, applied [{path, change}], conflicts [{path, ours, theirs}]
     kept_back    folder, why, changes [{path, change}]
@@ -104,6 +104,7 @@ class JsonLines:
                 "exact": reach.exact,
                 "stands": reach.stands,
             },
+            transcript=_transcript(step.outcome),
         )
 
     def restored(self, restoration: Restoration) -> None:
@@ -194,6 +195,11 @@ def _cause(outcome: Outcome) -> str | None:
         case Refused(verdict=verdict) | Reverted(verdict=verdict):
             return "; ".join(finding.reason for finding in verdict.findings)
     return None
+
+
+def _transcript(outcome: Outcome) -> dict[str, Any] | None:
+    kept = outcome.transcript
+    return None if kept is None else {"folder": str(kept.folder), "size": kept.size, "cut": kept.cut}
 
 
 def _changes(changes: Iterable[FileChange]) -> list[dict[str, str]]:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from mulligan.policies.decision import Verdict
+from mulligan.runtime.transcript import Transcript
 from mulligan.sandbox.messages import Display, Error, Result
 from mulligan.sandbox.printable import one_line, printable
 
@@ -30,13 +31,15 @@ RECORDED = 64_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """What an action gave out. `left_out` counts characters and displays beyond what is kept in memory."""
+    """What an action gave out. `left_out` counts characters and displays beyond what is kept in memory; long output is
+    whole in the files of its `transcript`."""
 
     stdout: str = ""
     stderr: str = ""
     result: Result | None = None
     displays: tuple[Display, ...] = ()
     left_out: int = 0
+    transcript: Transcript | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +66,11 @@ class Outcome:
     @property
     def displays(self) -> tuple[Display, ...]:
         return self.output.displays
+
+    @property
+    def transcript(self) -> Transcript | None:
+        """Where the whole of a long output is, and whether it was cut; None where the ledger holds all of it."""
+        return self.output.transcript
 
     @property
     def ok(self) -> bool:
@@ -97,6 +105,7 @@ class Outcome:
             if self.error
             else None,
             "left_out": self.output.left_out,
+            "transcript": self.transcript.record() if self.transcript else None,
         }
 
 

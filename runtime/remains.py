@@ -55,7 +55,11 @@ def remove_files(folder: Path) -> bool:
     with _lock(folder / READERS, fcntl.LOCK_EX) as held:
         if held:
             (folder / KEPT).unlink(missing_ok=True)
-            for name in ("store", "files"):  # the last one is what marks a session that was not closed
+            for name in (
+                "output",
+                "store",
+                "files",
+            ):  # the last one is what marks a session that was not closed
                 remove_folder(folder / name)
             (folder / READERS).unlink(missing_ok=True)
     return held

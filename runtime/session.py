@@ -38,6 +38,7 @@ from mulligan.runtime.remains import KEPT, Owner, remove_files, remove_remains
 from mulligan.runtime.step import Action, Step
 from mulligan.runtime.story import Story, Ticket
 from mulligan.runtime.timeline import Timeline
+from mulligan.runtime.transcript import Transcripts
 from mulligan.runtime.user import claim_user
 from mulligan.runtime.workspace import Baseline, Progress, stage
 from mulligan.sandbox.confined import Confined, enter, prepare_files
@@ -76,6 +77,10 @@ class Folders:
     @property
     def store(self) -> Path:
         return self.root / "store"
+
+    @property
+    def output(self) -> Path:
+        return self.root / "output"
 
     @property
     def journal(self) -> Path:
@@ -352,12 +357,14 @@ class Session:
         if policy.files.protect:
             self._protected = self._protect(policy)
         resources.callback(self._parsing.close)
+        quota = DiskQuota(folders.files, policy.resources.disk, policy.resources.files)
         self._story = Story(
             ledger=self._ledger,
             checkpoints=Checkpoints(self._store, confined),
             confined=confined,
             policy=policy,
-            quota=DiskQuota(folders.files, policy.resources.disk, policy.resources.files),
+            quota=quota,
+            transcripts=Transcripts(folders.output, policy.resources.output, quota.starved),
             protected=self._protected,
             reenter=self._reenter,
         )

@@ -27,6 +27,7 @@ from mulligan.runtime.outcome import Completed, Lost, Outcome, Output, Raised, R
 from mulligan.runtime.quota import DiskQuota
 from mulligan.runtime.step import Action, Step
 from mulligan.runtime.timeline import Timeline
+from mulligan.runtime.transcript import Transcripts
 from mulligan.sandbox.confined import Confined
 from mulligan.sandbox.errors import SandboxError, SandboxLost, SnapshotError
 from mulligan.sandbox.kernel import Execution
@@ -65,6 +66,7 @@ class Story:
         confined: Confined,
         policy: Policy,
         quota: DiskQuota,
+        transcripts: Transcripts,
         protected: Protected | None,
         reenter: Callable[[], Confined],
     ) -> None:
@@ -73,6 +75,7 @@ class Story:
         self.confined = confined
         self._policy = policy
         self._quota = quota
+        self._transcripts = transcripts
         self._protected = protected
         self._reenter = reenter
         self._stray = Stray()
@@ -105,7 +108,8 @@ class Story:
                 self.settle()
                 return self._refuse(ticket, step, action, verdict)
             twin = self._checkpoints.name_twin()
-            outcome = self._run(action, timeout or self._policy.resources.wall, watch, twin)
+            with Collector(self._transcripts.of(step)) as collector:
+                outcome = self._run(action, timeout or self._policy.resources.wall, watch, twin, collector)
             self.settle()
             if _must_go_back(outcome):
                 return self._take_back(ticket, step, action, outcome)
@@ -161,9 +165,9 @@ class Story:
         self._record("proposed", step, body)
         return step
 
-    def _run(self, action: Action, timeout: float, watch: Watcher, twin: str) -> Outcome:
-        collector = Collector()
-
+    def _run(
+        self, action: Action, timeout: float, watch: Watcher, twin: str, collector: Collector
+    ) -> Outcome:
         def observe(event: Event) -> None:
             collector.add(event)
             watch(event)

@@ -32,6 +32,8 @@ PATIENCE = 30.0
 LOOK = 0.2
 #: seconds in which the last output of a run that was ended should have come
 LAST_WORDS = 1.0
+#: bytes of output after which the supervisor is told that they have been taken in
+HEARD = 8 << 20
 #: what is added to the alarm's count: the lower half counts interrupts, the upper half rings
 _INTERRUPT, _RING = 1, 1 << 32
 
@@ -140,6 +142,7 @@ class Kernel:
         #: called when the reply to a checkpoint comes while later code runs already
         self.on_forked: Callable[[], None] = lambda: None
         self._run: _Run | None = None
+        self._heard = self._told = 0  # bytes of output
         self._lost: str | None = None
         self._asked: dict[str, _Asked] = {}
 
@@ -182,7 +185,7 @@ class Kernel:
             if self._iopub.poll(50):
                 message = self._receive(self._iopub)
                 if message is not None and message.kind == "iopub_welcome":
-                    return
+                    return self._tell_heard()
             self._check_door()
         raise SandboxLost(f"the kernel's output channel did not open within {timeout:g} s")
 
@@ -302,6 +305,8 @@ class Kernel:
         """Output goes to the run whose it is, also while that is being ended."""
         while True:
             message = self._receive(self._iopub, zmq.NOBLOCK)
+            if self._heard - self._told > HEARD:
+                self._tell_heard()
             if message is None:
                 if not self._iopub.poll(0):
                     return
@@ -311,6 +316,11 @@ class Kernel:
                 mine.idle = True
             elif (event := messages.event(message)) is not None:
                 (mine.on_event if mine else self.on_stray)(event)
+
+    def _tell_heard(self) -> None:
+        """Or the supervisor would hold output back: what is under way is bounded in bytes."""
+        self._told = self._heard
+        self._send(self._control, "heard_request", {"bytes": self._heard})
 
     # -- requests to the supervisor ------------------------------------------------------------------------------
 
@@ -449,6 +459,8 @@ class Kernel:
             frames = sock.recv_multipart(flags)
         except zmq.Again:
             return None
+        if sock is self._iopub:
+            self._heard += sum(map(len, frames))
         try:
             at = frames.index(DELIM)
             signature, header, parent, metadata, content = frames[at + 1 : at + 6]

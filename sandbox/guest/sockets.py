@@ -12,6 +12,8 @@ from .signing import Request, Signer
 
 #: requests taken in a row before the others have their turn
 _TURN = 64
+#: bytes of output that may be under way to a host that says what it has taken in: queues count messages alone
+AHEAD = 64 << 20
 
 
 class Sockets:
@@ -26,6 +28,8 @@ class Sockets:
         made = [self._bind(kind, name, fd) for kind, name, fd in zip(kinds, names, listening, strict=True)]
         self.shell, self.iopub, self.stdin, self.control, self.heartbeat = made
         self._held: deque[list[bytes]] = deque()
+        self._sent = 0
+        self._heard: int | None = None
         #: the identities of those who have made requests on control
         self._clients: dict[bytes, None] = {}
 
@@ -45,7 +49,7 @@ class Sockets:
     def poll_flags(self) -> Iterator[tuple[zmq.Socket[bytes], int]]:
         for sock in (self.shell, self.stdin, self.control, self.heartbeat):
             yield sock, zmq.POLLIN
-        yield self.iopub, zmq.POLLIN | (zmq.POLLOUT if self._held else 0)
+        yield self.iopub, zmq.POLLIN | (zmq.POLLOUT if self._held and self._near else 0)
 
     # -- out -------------------------------------------------------------------------------------------------
 
@@ -56,12 +60,21 @@ class Sockets:
 
     def release(self) -> None:
         """Send what is held, as far as the clients take it."""
-        while self._held:
+        while self._held and self._near:
             try:
                 self.iopub.send_multipart(self._held[0], zmq.NOBLOCK)
             except zmq.Again:
                 return
-            self._held.popleft()
+            self._sent += sum(map(len, self._held.popleft()))
+
+    @property
+    def _near(self) -> bool:
+        return self._heard is None or self._sent - self._heard < AHEAD
+
+    def heard(self, size: int) -> None:
+        """The host has taken in so many bytes of output since the beginning."""
+        self._heard = size
+        self.release()
 
     def send(self, sock: zmq.Socket[bytes], frames: list[bytes] | None) -> None:
         if frames is not None:

@@ -77,6 +77,7 @@ class Supervisor:
             "restore_request": self.on_restore,
             "discard_request": self.on_discard,
             "usage_request": self.on_usage,
+            "heard_request": self.on_heard,
         }
 
     def start_worker(self) -> None:
@@ -343,6 +344,12 @@ class Supervisor:
         names = request.content.get("ids")
         self.twins.discard([str(name) for name in names] if isinstance(names, list) else [])
         self.sockets.reply(request, {})
+
+    def on_heard(self, request: Request) -> None:
+        """There is no reply."""
+        size = request.content.get("bytes")
+        if isinstance(size, int):
+            self.sockets.heard(size)
 
     def on_usage(self, request: Request) -> None:
         self.reap()
