@@ -28,6 +28,8 @@ SMALL = 1 << 20
 RESERVE = 512 << 20
 #: A pack up to this many bytes goes in the index.
 _FEW = 1 << 18
+#: Bytes of a pack that may lie idle before they are given back.
+_SLACK = 1 << 16
 _PARTIAL = ".partial"
 _PACK, _LARGE = re.compile(r"pack-([0-9]{8,})"), re.compile(r"[0-9a-f]{64}")
 _HINT = "The store's disk or somebody changed it: verify() names all that is damaged. Other contents are unharmed."
@@ -44,6 +46,8 @@ class Blobs:
         self._number = 0
         self._offset = 0
         self._reading: tuple[int, int] | None = None
+        self._added = 0  #: bytes of the files that are pending
+        self.size = 0  #: bytes of the files that are kept
         self.pending: dict[bytes, Place] = {}
 
     @classmethod
@@ -51,7 +55,7 @@ class Blobs:
         blobs = cls(folder, index)
         for place in (blobs._packs, blobs._large):
             place.mkdir(mode=0o700, exist_ok=True)
-        blobs._sweep()
+        blobs.sweep()
         return blobs
 
     def close(self) -> None:
@@ -98,9 +102,11 @@ class Blobs:
                 self._leave_room(os.fstat(fd).st_blocks * 512)
                 key, size = content.copy(fd, copied)
             os.fdatasync(copied)
+            taken = os.fstat(copied).st_blocks * 512
         if self._has(key):
             partial.unlink()
         else:
+            self._added += taken
             partial.rename(self._large / key.hex())
             self.pending[key] = Place(0, 0, size)
         return key, size
@@ -110,6 +116,7 @@ class Blobs:
         if self._pack is not None:
             self._pack.flush()
             os.fdatasync(self._pack.fileno())
+            self._added += os.fstat(self._pack.fileno()).st_blocks * 512
             self._pack.close()
             self._pack = None
             self._partial_pack().rename(self._pack_path(self._number))
@@ -119,10 +126,11 @@ class Blobs:
 
     def done(self) -> None:
         """The index has committed: what was pending is kept."""
+        self.size += self._added
         self.pending = {}
         self._few.clear()
         self._begun = self._spilled = False
-        self._offset = 0
+        self._offset = self._added = 0
 
     def abandon(self) -> None:
         """Forget what was added since `begin` and give its room back."""
@@ -134,10 +142,12 @@ class Blobs:
             self._pack = None
         for key, place in self.pending.items():
             if self._index.place(key) is not None:
+                self.size += self._added
                 break  # all were committed, though the caller did not come to hear of it
             (self._pack_path(place.pack) if place.pack else self._large / key.hex()).unlink(missing_ok=True)
         self._partial_pack().unlink(missing_ok=True)
         (self._large / f"new{_PARTIAL}").unlink(missing_ok=True)
+        self._added = 0
         self.done()
 
     def read(self, key: bytes, limit: int | None = None) -> bytes:
@@ -238,17 +248,42 @@ class Blobs:
             if os.fstat(fd).st_size != place.length:
                 raise StoreDamaged(f"{key.hex()}: its length in the index is not its own", hint=_HINT)
 
-    def _sweep(self) -> None:
-        """Remove what no commit names. What the store did not make stays where it is."""
+    def sweep(self) -> None:
+        """Remove what no commit names, and learn what the rest takes. What the store did not make stays where it is."""
+        self._stop_reading()
         packs = self._index.packs()
         for path in self._packs.iterdir():
             number = _PACK.fullmatch(path.name)
             if path.suffix == _PARTIAL or (number and int(number[1]) not in packs):
                 path.unlink()
+            elif number and path.stat().st_blocks * 512 > packs[int(number[1])] + _SLACK:
+                self._thin(path, int(number[1]))
         for path in self._large.iterdir():
             named = _LARGE.fullmatch(path.name)
             if path.suffix == _PARTIAL or (named and self._index.place(bytes.fromhex(path.name)) is None):
                 path.unlink()
+        kept = (*self._packs.iterdir(), *self._large.iterdir())
+        self.size = sum(path.stat().st_blocks * 512 for path in kept)
+
+    def _thin(self, path: Path, number: int) -> None:
+        """Give back the room of contents of a pack that no record names: as holes, so that the others stay where they
+        are, and it may be repeated when it is cut short."""
+        end = 0
+        with _opened(path, os.O_RDWR) as pack:
+            for _, place in (each for each in self._index.blobs() if each[1].pack == number):
+                content.forget(pack, end, place.offset)
+                end = max(end, place.offset + place.length)
+            content.forget(pack, end, os.fstat(pack).st_size)
+
+    def weigh(self, key: bytes) -> int:
+        """The bytes that a content takes."""
+        place = self._index.place(key)
+        if place is None or place.pack:
+            return place.length if place else 0
+        try:
+            return (self._large / key.hex()).stat().st_blocks * 512
+        except OSError:
+            return 0
 
     def _pack_path(self, number: int) -> Path:
         return self._packs / f"pack-{number:08d}"

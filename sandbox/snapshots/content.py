@@ -201,6 +201,12 @@ def _write_all(fd: int, data: bytes, offset: int) -> None:
         written += os.pwrite(fd, view[written : written + _AT_ONCE], offset + written)
 
 
+def forget(fd: int, start: int, stop: int) -> None:
+    """Give back the room between two offsets, where the filesystem can."""
+    if stop > start:
+        _fallocate(fd, _PUNCH_HOLE, start, stop - start)
+
+
 def _punch(fd: int, start: int, stop: int) -> None:
     if stop <= start or _fallocate(fd, _PUNCH_HOLE, start, stop - start) == 0:
         return

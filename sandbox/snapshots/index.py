@@ -10,7 +10,7 @@ import errno
 import hashlib
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,6 +47,10 @@ class Place(NamedTuple):
     pack: int
     offset: int
     length: int
+
+
+class Stopped(Exception):
+    """Somebody was given way to: what was under way is undone, and may be tried again."""
 
 
 class Index:
@@ -152,6 +156,29 @@ class Index:
             self._db.execute("UPDATE state SET head = ?, intent = ?", (snapshot.id, intent))
         self.head, self.intent = snapshot.id, intent
         self.parents[snapshot.id] = snapshot.parent
+
+    @contextmanager
+    def letting_go(self, give_way: Callable[[], bool]) -> Iterator[sqlite3.Connection]:
+        """A transaction that removes what is recorded. It is on the disk when it is committed, and not only in the log:
+        what it no longer names may be removed then. A query that runs when somebody is given way to fails."""
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.set_progress_handler(give_way, 20_000)
+        try:
+            with self._transaction():
+                yield self._db
+                self._db.set_progress_handler(None, 0)
+        finally:
+            self._db.set_progress_handler(None, 0)
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            self.refresh()
+
+    @property
+    def size(self) -> int:
+        """The bytes of the index that are in use."""
+        pages, free, size = (
+            self._rows(f"PRAGMA {name}")[0][0] for name in ("page_count", "freelist_count", "page_size")
+        )
+        return int((pages - free) * size)
 
     def arrive(self, head: int) -> None:
         """A restore is done: the tree is this snapshot."""
@@ -318,6 +345,8 @@ def _explained() -> Iterator[None]:
         code = getattr(error, "sqlite_errorcode", None)  # none: text that is no text
         if not isinstance(error, sqlite3.OperationalError) or code in (None, sqlite3.SQLITE_ERROR):
             raise StoreDamaged(f"the snapshot index cannot be read: {error}", hint=_HINT) from error
+        if code == sqlite3.SQLITE_INTERRUPT:
+            raise Stopped from error
         full = code == sqlite3.SQLITE_FULL
         hint = "Make room on the disk." if full else "See that its disk works and can be written."
         failure = SnapshotError(f"the snapshot index could not be used: {error}", hint=hint)

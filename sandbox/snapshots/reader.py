@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -36,12 +37,15 @@ class StoreReader:
 
     @classmethod
     def attach(cls, folder: Path) -> StoreReader:
-        """The store in `folder`, whoever holds it. Nothing is written, and what was cut short is left as it is.
+        """The store in `folder`, whoever holds it. Nothing is written, and what was cut short is left as it is. As long
+        as it is attached nothing is let go of.
 
         Raises SnapshotError when there is none, StoreDamaged when the index cannot be read.
         """
         with ExitStack() as resources:
             index = Index.attach(folder / "index.sqlite")
+            _share(folder, resources)
+            index.refresh()
             resources.callback(index.close)
             blobs = Blobs(folder, index)
             resources.callback(blobs.close)
@@ -118,3 +122,10 @@ class StoreReader:
         """How much there is to verify."""
         contents = self._index.blobs()
         return Holdings(len(self._index.parents), len(contents), sum(place.length for _, place in contents))
+
+
+def _share(folder: Path, resources: ExitStack) -> None:
+    """Keep whoever holds the store from letting anything go; a collection that is under way is waited for."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    resources.callback(os.close, descriptor)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)

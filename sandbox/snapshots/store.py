@@ -16,13 +16,14 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Self
 
 from mulligan.sandbox.errors import SnapshotError
 from mulligan.sandbox.snapshots.blobs import Blobs, Unkept
+from mulligan.sandbox.snapshots.collection import Collected, Pass
 from mulligan.sandbox.snapshots.detector import Detection, Detector, choose, times_tell
 from mulligan.sandbox.snapshots.entry import (
     Change,
@@ -33,7 +34,7 @@ from mulligan.sandbox.snapshots.entry import (
     inverse,
 )
 from mulligan.sandbox.snapshots.folders import FOLDER, Folders
-from mulligan.sandbox.snapshots.index import Index
+from mulligan.sandbox.snapshots.index import Index, Stopped
 from mulligan.sandbox.snapshots.manifest import Manifest
 from mulligan.sandbox.snapshots.reader import StoreReader
 from mulligan.sandbox.snapshots.restore import Restore
@@ -48,10 +49,17 @@ class SnapshotStore(StoreReader):
     """Made by `open`. Ids are positive integers, given out in order."""
 
     def __init__(
-        self, root: int, index: Index, blobs: Blobs, detector: Detector, resources: ExitStack
+        self,
+        root: int,
+        folder: Path,
+        index: Index,
+        blobs: Blobs,
+        detector: Detector,
+        resources: ExitStack,
     ) -> None:
         super().__init__(index, blobs, resources)
         self._root = root
+        self._folder = folder
         self._detector = detector
         self._manifest = Manifest()
         self._mapped: frozenset[bytes] = frozenset()
@@ -77,7 +85,7 @@ class SnapshotStore(StoreReader):
             resources.callback(blobs.close)
             detector = choose(top, watches)
             resources.callback(detector.close)
-            store = cls(top, index, blobs, detector, resources.pop_all())
+            store = cls(top, folder, index, blobs, detector, resources.pop_all())
         store._resume()
         return store
 
@@ -155,6 +163,53 @@ class SnapshotStore(StoreReader):
             now = scan.run(None, mapped | self._mapped)
         self._mapped = mapped
         return compose(inverse(now), self.diff(head, id))
+
+    @property
+    def taken(self) -> int:
+        """The bytes that the store takes on the disk, about."""
+        return self._blobs.size + self._index.size
+
+    def collect(
+        self,
+        reach: Collection[int],
+        *,
+        spare: Collection[int] = (),
+        most: int | None = None,
+        announce: Callable[[tuple[int, ...]], None] = lambda ids: None,
+        give_way: Callable[[], bool] = lambda: False,
+    ) -> Collected:
+        """Let go of the snapshots that are not in `reach`, and of what only they had; where the store takes more than
+        `most` bytes, also of the oldest in reach. Never of the first, the head, or one of `spare`.
+
+        `announce` is told which of those in reach go, when that can still fail: from then on nobody should ask for
+        them. It is put off while readers are attached, and when `give_way` says that somebody waits, at any time.
+        """
+        with _alone(self._folder) as alone:
+            if not alone:
+                return Collected(put_off="somebody reads the store")
+            try:
+                collected = self._collect(reach, spare, most, announce, give_way)
+            except Stopped:
+                return Collected(put_off="somebody waits")
+            with _explained("let go of snapshots"):
+                self._blobs.sweep()
+            return collected
+
+    def _collect(
+        self,
+        reach: Collection[int],
+        spare: Collection[int],
+        most: int | None,
+        announce: Callable[[tuple[int, ...]], None],
+        give_way: Callable[[], bool],
+    ) -> Collected:
+        keep = {id for id in (*spare, self.head, self._index.intent) if id is not None}
+        excess = 0 if most is None else self.taken - most
+        with self._index.letting_go(give_way) as db:
+            one = Pass(db, dict(self._index.parents), self._blobs.weigh, give_way)
+            let_go = one.run(reach, keep, excess)
+            announce(let_go)
+        return Collected(let_go, one.removed)
 
     def _record(
         self,
@@ -254,6 +309,21 @@ def _hold(folder: Path, resources: ExitStack) -> None:
         failure = SnapshotError(f"the snapshot store {folder} is in use", hint=hint)
         failure.errno = errno.EWOULDBLOCK
         raise failure from error
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[bool]:
+    """Whether no reader is attached, and none can be until the end of the block."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        alone = True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            alone = False
+        yield alone
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
