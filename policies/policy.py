@@ -49,6 +49,10 @@ class Resources(_Section):
     file_size: Bytes = Field(default=8 << 30, description="bytes of one file")
     disk: Bytes = Field(default=16 << 30, description="bytes that the session may add to its files")
     output: Bytes = Field(default=4 << 30, description="bytes of long output that the session keeps in files")
+    history: Bytes = Field(
+        default=16 << 30,
+        description="bytes that the first snapshot's successors may take; the oldest are let go",
+    )
     files: int = Field(default=1_000_000, ge=1, le=1 << 32, description="files that the session may add")
 
 

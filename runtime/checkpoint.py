@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from mulligan.runtime.changes import FileChange, present
+from mulligan.runtime.history import History
 from mulligan.sandbox.confined import ROOT, Confined
 from mulligan.sandbox.errors import SandboxLost, SnapshotError
 from mulligan.sandbox.isolation import WRITABLE
@@ -91,6 +92,8 @@ class Checkpoints:
         self._store = store
         self._confined = confined
         self._known: dict[int, Checkpoint] = {}
+        #: the steps whose files are gone, which nothing leads back to
+        self.let_go: set[int] = set()
         self._names = 0
         #: files that may change through memory, which no watch and no time tells
         self._mapped: list[bytes] = []
@@ -346,6 +349,35 @@ class Checkpoints:
         self._store.restore(self._known[0].snapshot)
         self._kernel.restore(None)
         return self._known[0]
+
+    def collect(
+        self,
+        history: History,
+        here: int,
+        announce: Callable[[Sequence[int]], None],
+        give_way: Callable[[], bool],
+    ) -> None:
+        """Let go what nobody can go to, and the oldest where it is too much; never the checkpoint `here`. `announce` is
+        told of the steps, before it is done. Raises SnapshotError, as `SnapshotStore.collect` does."""
+        told: list[int] = []
+
+        def tell(snapshots: tuple[int, ...]) -> None:
+            told.extend(sorted(step for step, each in self._known.items() if each.snapshot in snapshots))
+            announce(told)
+
+        try:
+            reach = {each.snapshot for each in self._known.values()}
+            history.collect(reach, self._known[here].snapshot, tell, give_way)
+        finally:  # what was told holds, also where it was not done
+            self._forget(told)
+
+    def _forget(self, steps: Sequence[int]) -> None:
+        self.let_go.update(steps)
+        gone = {self._known.pop(step).twin for step in steps}
+        kept = {each.twin for each in self._known.values()}
+        if twins := [twin for twin in gone - kept if twin is not None]:
+            with suppress(SandboxLost):
+                self._kernel.discard(twins)
 
     def thin(self, keep: int) -> list[int]:
         """Discard twins that are too many: the newest `NEWEST` stay, of older ones those whose distance from the

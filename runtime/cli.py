@@ -33,7 +33,7 @@ from mulligan.policies.errors import PolicyError
 from mulligan.policies.loading import load_policy
 from mulligan.runtime.diffs.detail import LINES
 from mulligan.runtime.diffs.lines import Bounds
-from mulligan.runtime.errors import SessionBroken, SessionUnknown, StepUnknown, WorkspaceInvalid
+from mulligan.runtime.errors import SessionBroken, SessionUnknown, StepLetGo, StepUnknown, WorkspaceInvalid
 from mulligan.runtime.jsonlines import JsonLines
 from mulligan.runtime.notebook import Cell, NotebookInvalid, parse_cells, read_cells
 from mulligan.runtime.past import forget, list_sessions, open_past, verify
@@ -81,8 +81,11 @@ def _complain(error: MulliganError | PolicyError, chosen: argparse.Namespace) ->
         console.print(f"  {printable(error.hint)}")
 
 
+_BAD_INPUT = (WorkspaceInvalid, NotebookInvalid, PolicyError, SessionUnknown, StepUnknown, StepLetGo)
+
+
 def _exit_code(error: Exception) -> int:
-    if isinstance(error, (WorkspaceInvalid, NotebookInvalid, PolicyError, SessionUnknown, StepUnknown)):
+    if isinstance(error, _BAD_INPUT):
         return BAD_INPUT
     if isinstance(error, (SandboxError, SessionBroken)) and not isinstance(
         error, (SnapshotUnknown, StoreDamaged)

@@ -2,6 +2,7 @@
 
     MulliganError (mulligan.sandbox.errors)
     ├── StepUnknown       (KeyError)      no step has that id
+    ├── StepLetGo         (LookupError)   its files were let go to stay within resources.history
     ├── NothingToUndo     (LookupError)   the cursor is at the root, or too near to it
     ├── NothingToRedo     (LookupError)   nothing was undone, or a new step was taken since
     ├── SessionClosed     (RuntimeError)  you closed it
@@ -22,6 +23,10 @@ from mulligan.sandbox.errors import MulliganError
 
 
 class StepUnknown(MulliganError, KeyError):
+    pass
+
+
+class StepLetGo(MulliganError, LookupError):
     pass
 
 

@@ -61,13 +61,14 @@ class PastSession:
 
     def verify(self) -> tuple[str, ...]:
         """Reads all that is kept again, which takes as long as it is large; the names of what is damaged."""
+        faults = self._store.verify()
         known = self._store.snapshots
         gone = (
             f"step {node.id}: there is no snapshot {node.snapshot}"
             for node in self.timeline.nodes.values()
-            if isinstance(node.snapshot, int) and node.snapshot not in known
+            if isinstance(node.snapshot, int) and node.snapshot not in known and not node.let_go
         )
-        return (*gone, *self._store.verify())
+        return (*gone, *faults)
 
     @property
     def holdings(self) -> Holdings:

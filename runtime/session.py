@@ -11,6 +11,7 @@ import asyncio
 import os
 import secrets
 import threading
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
@@ -32,6 +33,7 @@ from mulligan.runtime.diffs.diff import Diff
 from mulligan.runtime.diffs.parsing import Parsing
 from mulligan.runtime.errors import NothingToUndo, SessionBusy, SessionClosed
 from mulligan.runtime.grants import grant_limits
+from mulligan.runtime.history import History
 from mulligan.runtime.ledger import Ledger
 from mulligan.runtime.quota import DiskQuota
 from mulligan.runtime.remains import KEPT, Owner, remove_files, remove_remains
@@ -112,6 +114,8 @@ class Session:
         self._ledger: Ledger
         self._protected: Protected | None = None
         self._commits: list[Commit] = []
+        #: one for each call that is not answered yet
+        self._calls: deque[None] = deque()
         self._parsing = Parsing()
         self._closed = False
         self._ended = threading.Event()
@@ -175,7 +179,7 @@ class Session:
     def undo(self, n: int = 1, *, to: int | None = None) -> Restoration:
         """Take back the last `n` steps, or every step after step `to`: files, memory and processes.
 
-        Raises NothingToUndo, StepUnknown. What could not be taken back is in the result's `stands`.
+        Raises NothingToUndo, StepUnknown, StepLetGo. What could not be taken back is in the result's `stands`.
         """
         return self._do(lambda: self._story.undo(n, to)).result()
 
@@ -184,7 +188,7 @@ class Session:
         return self._do(lambda: self._story.redo(n)).result()
 
     def goto(self, step: int) -> Restoration:
-        """To the state after any step of the timeline; 0 is the beginning. Raises StepUnknown."""
+        """To the state after any step of the timeline; 0 is the beginning. Raises StepUnknown, StepLetGo."""
         return self._do(lambda: self._story.goto(step)).result()
 
     def reset(self) -> Restoration:
@@ -304,7 +308,14 @@ class Session:
             raise SessionClosed(f"session {self.id} is closed", hint="open a new one with mulligan.open()")
         if threading.current_thread().name.startswith(f"mulligan-{self.id}"):
             raise SessionBusy("called from within on_event", hint="call it after run has returned")
-        return self._thread.submit(job)
+        self._calls.append(None)
+        try:
+            done = self._thread.submit(job)
+        except BaseException:
+            self._calls.pop()
+            raise
+        done.add_done_callback(lambda _: self._calls.pop())
+        return done
 
     def __enter__(self) -> Session:
         return self
@@ -365,8 +376,10 @@ class Session:
             policy=policy,
             quota=quota,
             transcripts=Transcripts(folders.output, policy.resources.output, quota.starved),
+            history=History(self._store, policy.resources.history),
             protected=self._protected,
             reenter=self._reenter,
+            waited_for=lambda: bool(self._calls),
         )
         self._story.begin()
         resources.callback(self._story.settle)

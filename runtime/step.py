@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from mulligan.runtime.changes import FileChange, present
 from mulligan.runtime.checkpoint import Checkpoint
 from mulligan.runtime.outcome import Outcome
+from mulligan.runtime.timeline import LET_GO
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class Step:
     action: Action
     outcome: Outcome
     settled: Future[Checkpoint | str] = field(repr=False, compare=False)
+    #: the steps of the session whose files were let go; it grows
+    let_go: Set[int] = field(default=frozenset(), repr=False, compare=False)
 
     @property
     def duration(self) -> float:
@@ -59,6 +63,8 @@ class Step:
         checkpoint = self.settled.result()
         if isinstance(checkpoint, str):
             return Reach("none", "none", (checkpoint,))
+        if self.id in self.let_go:
+            return Reach("none", "none", (f"its files {LET_GO}",))
         memory = "exact" if checkpoint.twin and not checkpoint.rebuilt else "replayed"
         children = tuple(f"process {child} goes on as it is" for child in checkpoint.children)
         return Reach("exact", memory, checkpoint.stands + children)

@@ -22,6 +22,7 @@ from mulligan.runtime.checkpoint import Capture, Checkpoint, Checkpoints, Replay
 from mulligan.runtime.collector import Collector, Stray
 from mulligan.runtime.errors import NothingToUndo, SessionBroken, SessionClosed
 from mulligan.runtime.guard import Guard
+from mulligan.runtime.history import History
 from mulligan.runtime.ledger import Entry, Ledger
 from mulligan.runtime.outcome import Completed, Lost, Outcome, Output, Raised, Refused, Reverted, TimedOut
 from mulligan.runtime.quota import DiskQuota
@@ -67,8 +68,10 @@ class Story:
         policy: Policy,
         quota: DiskQuota,
         transcripts: Transcripts,
+        history: History,
         protected: Protected | None,
         reenter: Callable[[], Confined],
+        waited_for: Callable[[], bool],
     ) -> None:
         self._ledger = ledger
         self._checkpoints = checkpoints
@@ -76,6 +79,8 @@ class Story:
         self._policy = policy
         self._quota = quota
         self._transcripts = transcripts
+        self._history = history
+        self._waited_for = waited_for
         self._protected = protected
         self._reenter = reenter
         self._stray = Stray()
@@ -88,6 +93,7 @@ class Story:
     def begin(self) -> None:
         self._listen()
         checkpoint = self._checkpoints.begin()
+        self._history.begin()
         self._record("opened", 0, {"isolation": self.confined.report.engine})
         self._record("checkpointed", 0, _checkpoint_record(checkpoint))
         if self._protected is not None:
@@ -98,6 +104,12 @@ class Story:
     def play(self, action: Action, timeout: float | None, watch: Watcher, ticket: Ticket) -> None:
         """One step. The ticket's step is there as soon as the outcome is; the checkpoint follows, its twin perhaps
         only while the next step runs already."""
+        self._play(action, timeout, watch, ticket)
+        if self._history.presses:  # nobody ever pauses: then the next action waits
+            self.settle()
+            self._collect(lambda: False)
+
+    def _play(self, action: Action, timeout: float | None, watch: Watcher, ticket: Ticket) -> None:
         self.line.remove(ticket)
         try:
             self._check_whole()
@@ -126,18 +138,31 @@ class Story:
 
     def look(self) -> None:
         """Between actions: where the files have come to hold too much, end all that runs and go back to the cursor;
-        and put back what is protected."""
+        and put back what is protected. Else let go what is no longer needed, for as long as nobody waits."""
         self.settle()
         with suppress(SessionBroken, SessionClosed, SandboxError):
             self._put_back_protected()
         why = None if self.closing else self._quota.overfilled() or self._starves()
         if why is None:
-            return
+            return self._collect(self._waited_for)
         self._record("overfilled", None, {"why": why})
         self.confined.close()
         with suppress(SessionBroken, SessionClosed, SandboxError):  # the next call tries again, and says so
             self._revive()
             self._return_to(self.timeline.cursor, keep=False)
+
+    def _collect(self, give_way: Callable[[], bool]) -> None:
+        """What is let go is in the ledger before it is gone."""
+
+        def record(steps: Sequence[int]) -> None:
+            for step in steps:
+                self._record("let_go", step, {"why": "resources.history"})
+
+        try:
+            here = self._nearest_checkpoint(self.timeline.cursor)
+            self._checkpoints.collect(self._history, here, record, lambda: self.closing or give_way())
+        except SnapshotError as error:
+            self._record("uncollected", None, {"why": error.message})
 
     def _starves(self) -> str | None:
         """What the host's disk lacks, in a session of which something runs on between actions."""
@@ -191,7 +216,10 @@ class Story:
 
     def _reply(self, ticket: Ticket, id: int, action: Action, outcome: Outcome) -> None:
         self._record("settled", id, {"outcome": outcome.record()})
-        ticket.step.set_result(Step(id, action, outcome, ticket.settled))
+        ticket.step.set_result(self._step(id, action, outcome, ticket))
+
+    def _step(self, id: int, action: Action, outcome: Outcome, ticket: Ticket) -> Step:
+        return Step(id, action, outcome, ticket.settled, self._checkpoints.let_go)
 
     def _take_back(self, ticket: Ticket, step: int, action: Action, outcome: Outcome) -> None:
         """The kernel died with the action, or was killed: the session is where it was before."""
@@ -208,7 +236,7 @@ class Story:
         except (SessionBroken, SessionClosed) as error:
             stands = (error.message,)  # raised on the next call; this one has an outcome to give
         self._checkpoints.alias(step, self._nearest_checkpoint(cursor), stands)
-        ticket.step.set_result(Step(step, action, outcome, ticket.settled))
+        ticket.step.set_result(self._step(step, action, outcome, ticket))
         ticket.settled.set_result(self._checkpoints[step])
 
     def _refuse(self, ticket: Ticket, step: int, action: Action, verdict: Verdict) -> None:
@@ -329,11 +357,16 @@ class Story:
         return back if base == target else replace(back, stands=(missing, *back.stands))
 
     def _nearest_checkpoint(self, target: int) -> int:
-        """The step itself, or its latest forerunner whose files could be captured."""
-        return next(step for step in reversed(self.timeline.path(target)) if step in self._checkpoints)
+        """The step itself, or its latest forerunner whose files could be captured. Raises StepLetGo."""
+        for step in reversed(self.timeline.path(target)):
+            if step in self._checkpoints:
+                return step
+            if step in self._checkpoints.let_go:
+                break
+        raise self.timeline.gone(target)
 
     def snapshot_of(self, step: int) -> tuple[int, int]:
-        """The snapshot of the files after a step, and the step whose it is. Raises StepUnknown."""
+        """The snapshot of the files after a step, and the step whose it is. Raises StepUnknown, StepLetGo."""
         self.settle()
         nearest = self._nearest_checkpoint(self.timeline.node(step).id)
         return self._checkpoints[nearest].snapshot, nearest

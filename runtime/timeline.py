@@ -6,6 +6,7 @@
     "settled"       n     {outcome: {kind, duration, ...}}
     "checkpointed"  n     {snapshot, twin, changes, reach}
     "discarded"     n     {}                    its twin was dropped to bound memory
+    "let_go"        n     {why}                 its files and its twin were dropped to bound the disk
     "moved"         -     {cursor, by}          by: "undo", "redo", "goto", "reset" or "revert"
     "committed"     -     {...}
 
@@ -26,17 +27,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mulligan.runtime.errors import LedgerDamaged, NothingToRedo, NothingToUndo, StepUnknown
+from mulligan.runtime.errors import LedgerDamaged, NothingToRedo, NothingToUndo, StepLetGo, StepUnknown
 from mulligan.runtime.ledger import Entry
 
 RUNNING, LOST = "running", "lost"
 _STANDS = frozenset({"completed", "raised", "timed_out"})
+LET_GO = "were let go to stay within resources.history"
 _WIDTH = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """One step. `kind` is its outcome's, or "running"; `duration` is in seconds; `discarded`: its twin is gone."""
+    """One step. `kind` is its outcome's, or "running"; `duration` is in seconds; `discarded`: its twin is gone;
+    `let_go`: so are its files, and nothing leads back to it."""
 
     id: int
     parent: int | None
@@ -52,6 +55,7 @@ class Node:
     reach: Any = None
     checkpointed: bool = False
     discarded: bool = False
+    let_go: bool = False
 
 
 _ROOT = Node(id=0, parent=None, source="session opened", kind="opened")
@@ -95,12 +99,28 @@ class Timeline:
 
     def snapshot_of(self, id: int) -> tuple[int, int]:
         """The snapshot of the files after a step, and whose it is: its own, or that of its latest forerunner whose
-        files were captured. Raises `StepUnknown`; `LedgerDamaged` where there is none."""
+        files were captured. Raises `StepUnknown`; `StepLetGo`; `LedgerDamaged` where there is none."""
         for step in reversed(self.path(id)):
+            if self.nodes[step].let_go:
+                raise self.gone(id)
             snapshot = self.nodes[step].snapshot
             if isinstance(snapshot, int):
                 return snapshot, step
         raise LedgerDamaged("no snapshot was ever recorded", hint="the session ended before it was open")
+
+    def gone(self, id: int) -> StepLetGo:
+        """Why there is no way back to this step, or to the one whose files it shares, and to where there is."""
+        path = self.path(id)
+        whose = next((step for step in reversed(path) if self.nodes[step].let_go), id)
+        before = next((step for step in reversed(path) if self._is_kept(step)), 0)
+        after = next((step for step in sorted(self.nodes) if step > id and self._is_kept(step)), None)
+        hint = f"what is left before it is step {before}: undo(to={before}) or goto({before})"
+        if after is not None:
+            hint += f"; after it step {after}: goto({after})"
+        return StepLetGo(f"there is no way back to step {id}: the files of step {whose} {LET_GO}", hint=hint)
+
+    def _is_kept(self, id: int) -> bool:
+        return self.nodes[id].checkpointed and not self.nodes[id].let_go
 
     def children(self, id: int) -> tuple[Node, ...]:
         self.node(id)
@@ -163,6 +183,8 @@ class _Fold:
                     self._update(self._step(entry), checkpointed=True, discarded=False, **known)
                 case "discarded":
                     self._update(self._step(entry), discarded=True)
+                case "let_go":
+                    self._update(self._step(entry), let_go=True)
                 case "moved":
                     self._move(int(entry.body["cursor"]), str(entry.body["by"]))
                 case "committed":
@@ -254,4 +276,5 @@ def _lines(timeline: Timeline) -> Iterator[str]:
 def _line(node: Node, lead: str, *, here: bool) -> str:
     took = f"{node.duration * 1000:.0f} ms" if node.duration < 1 else f"{node.duration:.1f} s"
     facts = [headline(node.kind, 12), *([took] if node.duration else []), headline(node.source)]
+    facts += ["(files let go)"] if node.let_go else []
     return f"{'→' if here else ' '} {lead}{node.id:<3} " + "  ".join(facts)
