@@ -1,8 +1,8 @@
 """A point that we can return to, and how: files from their snapshot, memory by waking a twin.
 
 Where the twin is gone (it was thinned out, or killed), the nearest earlier one is woken and the actions since are
-run again. That is not the same: time, randomness and identity differ. So it is said, and a replayed action that
-ends otherwise than it did is named.
+run again. That is not the same: time, randomness and identity differ. So it is said, and a replayed action that ends
+otherwise than it did, or gives out something else, is named.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from mulligan.runtime.changes import FileChange, present
 from mulligan.runtime.history import History
+from mulligan.runtime.replay import Replay, run_again
 from mulligan.sandbox.confined import ROOT, Confined
 from mulligan.sandbox.errors import SandboxLost, SnapshotError
 from mulligan.sandbox.isolation import WRITABLE
@@ -73,16 +74,6 @@ class Restoration:
     @property
     def complete(self) -> bool:
         return not self.stands
-
-
-@dataclass(frozen=True, slots=True)
-class Replay:
-    """An action to be run again, and how it ended the first time."""
-
-    step: int
-    source: str
-    ok: bool
-    timeout: float
 
 
 class Checkpoints:
@@ -214,13 +205,14 @@ class Checkpoints:
         except (WorkerLost, SandboxLost) as error:
             why = f"memory was not captured: {error.message}"
             fork = Fork("", (why,), (), (), True, (), -1, False, 0.0)
-        self._bury(fork.dead)
+        self.bury(fork.dead)
         self._ghosts = fork.ghosts
         self._note_links(fork.links)
         self._mapped = [inside for path in fork.mapped if (inside := _inside(path))]
         return fork
 
-    def _bury(self, dead: Sequence[str]) -> None:
+    def bury(self, dead: Sequence[str]) -> None:
+        """These twins are gone."""
         for step, checkpoint in self._known.items():
             if checkpoint.twin in dead:
                 self._known[step] = replace(checkpoint, twin=None)
@@ -286,7 +278,7 @@ class Checkpoints:
         while True:
             base = self._wake_earlier(way)
             again = [each for each in way if each.step > base.step and each.step not in deadly]
-            otherwise, killer = self._run_again(again, on_event)
+            differing, killer = self._run_again(again, on_event)
             if killer is None:
                 break
             deadly.add(killer)  # from the start, without it: what it left of the memory is gone
@@ -297,7 +289,7 @@ class Checkpoints:
         stands += [
             f"step {step} ended the kernel when it was run again, and was left out" for step in sorted(deadly)
         ]
-        stands += [f"step {step} ended otherwise when it was run again" for step in otherwise]
+        stands += differing
         stands += [f"{_path(each.path)}: {each.why}" for each in files.stands]
         if again or deadly:
             return "replayed", stands
@@ -305,16 +297,16 @@ class Checkpoints:
 
     def _run_again(
         self, again: Sequence[Replay], on_event: Callable[[Event], None]
-    ) -> tuple[list[int], int | None]:
-        """Which steps ended otherwise than the first time; and the one that ended the kernel, if one did."""
-        otherwise: list[int] = []
+    ) -> tuple[list[str], int | None]:
+        """How steps differed from the first time, in words; and the one that ended the kernel, if one did."""
+        differing: list[str] = []
         for each in again:
-            done = self._kernel.execute(each.source, on_event, timeout=each.timeout)
-            if done.ended in ("killed", "lost"):
-                return otherwise, each.step
-            if done.ok != each.ok:
-                otherwise.append(each.step)
-        return otherwise, None
+            done = run_again(self._kernel, each, on_event)
+            if done.deadly:
+                return differing, each.step
+            if done.says:
+                differing.append(done.says)
+        return differing, None
 
     def _know_again(self, target: Checkpoint) -> None:
         """A twin for the memory that was rebuilt, so that the next return is quick; that it was rebuilt is kept."""
@@ -342,7 +334,7 @@ class Checkpoints:
             try:
                 self._kernel.restore(checkpoint.twin)
             except (TwinLost, WorkerLost):
-                self._bury([checkpoint.twin])
+                self.bury([checkpoint.twin])
                 continue
             return checkpoint
         self._kernel.halt()

@@ -215,6 +215,12 @@ class Collector:
         self._displays = Displays(self._whole)
         self._whole.clear()
 
+    def error_of(self, replied: Error | None) -> Error | None:
+        """The exception of an execution that replied with this one. Of a result whose repr failed the reply knows
+        none, and what was shown does."""
+        shown = self.error
+        return shown if replied is None or (shown and replied.name == "NoneType") else replied
+
     def output(self) -> Output:
         out, err = self._streams["stdout"], self._streams["stderr"]
         return Output(

@@ -14,6 +14,7 @@ live escape codes included; `text` is made safe for a terminal and for a prompt,
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -105,6 +106,7 @@ class Outcome:
             if self.error
             else None,
             "left_out": self.output.left_out,
+            "digest": digest(self.output),
             "transcript": self.transcript.record() if self.transcript else None,
         }
 
@@ -165,6 +167,14 @@ def _spelt(verdict: Verdict) -> str:
     reasons = "; ".join(dict.fromkeys(finding.reason for finding in verdict.findings))
     instead = "; ".join(dict.fromkeys(each.instead for each in verdict.findings if each.instead))
     return one_line(f"{reasons or 'no rule allows it'}." + (f" Instead: {instead}." if instead else ""))
+
+
+def digest(output: Output) -> str:
+    """Names what an action has printed and its result, for comparing: hexadecimal."""
+    result = _plain(output.result.data) if output.result else ""
+    named = hashlib.sha256(output.stdout.encode("utf-8", "backslashreplace"))
+    named.update(b"\0" + result.encode("utf-8", "backslashreplace"))
+    return named.hexdigest()[:32]
 
 
 def shorten(text: str, most: int = SHOWN) -> str:

@@ -41,6 +41,7 @@ from mulligan.runtime.step import Action, Step
 from mulligan.runtime.story import Story, Ticket
 from mulligan.runtime.timeline import Timeline
 from mulligan.runtime.transcript import Transcripts
+from mulligan.runtime.usage import SessionUsage, measure
 from mulligan.runtime.user import claim_user
 from mulligan.runtime.workspace import Baseline, Progress, stage
 from mulligan.sandbox.confined import Confined, enter, prepare_files
@@ -214,6 +215,14 @@ class Session:
     def workspace(self) -> Path:
         """The staged copy of the user's folder, on the host. What is in it was written by the agent's code."""
         return self.folders.workspace
+
+    def usage(self) -> SessionUsage:
+        """What the session takes up now: memory, twins, processor time, processes, disk. It waits for its turn: while
+        an action runs, until that has ended."""
+        return self._do(self._usage).result()
+
+    def _usage(self) -> SessionUsage:
+        return measure(self._story.usage(), self.folders)
 
     def diff(self, a: int = 0, b: int | None = None) -> Diff:
         """What turns the files after step `a` into those after step `b` (where the cursor is, when None).
@@ -462,6 +471,9 @@ class AsyncSession:
 
     async def reset(self) -> Restoration:
         return await self._do(self.session._story.reset)
+
+    async def usage(self) -> SessionUsage:
+        return await self._do(self.session._usage)
 
     async def diff(self, a: int = 0, b: int | None = None) -> Diff:
         return await asyncio.to_thread(self.session.diff, a, b)

@@ -18,7 +18,7 @@ from mulligan.policies.decision import Decision, Finding, Verdict
 from mulligan.policies.judge import judge_proposal, unjudged
 from mulligan.policies.policy import Policy
 from mulligan.runtime.changes import present
-from mulligan.runtime.checkpoint import Capture, Checkpoint, Checkpoints, Replay, Restoration
+from mulligan.runtime.checkpoint import Capture, Checkpoint, Checkpoints, Restoration
 from mulligan.runtime.collector import Collector, Stray
 from mulligan.runtime.errors import NothingToUndo, SessionBroken, SessionClosed
 from mulligan.runtime.guard import Guard
@@ -26,13 +26,14 @@ from mulligan.runtime.history import History
 from mulligan.runtime.ledger import Entry, Ledger
 from mulligan.runtime.outcome import Completed, Lost, Outcome, Output, Raised, Refused, Reverted, TimedOut
 from mulligan.runtime.quota import DiskQuota
+from mulligan.runtime.replay import Replay
 from mulligan.runtime.step import Action, Step
 from mulligan.runtime.timeline import Timeline
 from mulligan.runtime.transcript import Transcripts
 from mulligan.sandbox.confined import Confined
 from mulligan.sandbox.errors import SandboxError, SandboxLost, SnapshotError
-from mulligan.sandbox.kernel import Execution
-from mulligan.sandbox.messages import Error, Event, Stream
+from mulligan.sandbox.kernel import Execution, Usage
+from mulligan.sandbox.messages import Event, Stream
 
 if TYPE_CHECKING:
     from mulligan.runtime.protected import Protected
@@ -371,13 +372,17 @@ class Story:
         nearest = self._nearest_checkpoint(self.timeline.node(step).id)
         return self._checkpoints[nearest].snapshot, nearest
 
+    def usage(self) -> Usage:
+        """What the sandbox holds."""
+        self.settle()
+        self._check_whole()
+        held = self.confined.kernel.usage()
+        self._checkpoints.bury(held.dead)
+        return held
+
     def _way(self, target: int) -> Sequence[Replay]:
         nodes = [self.timeline.nodes[step] for step in self.timeline.path(target)[1:]]
-        return [
-            Replay(node.id, node.source, node.kind == "completed", max(10.0, node.duration * 3))
-            for node in nodes
-            if node.kind in ("completed", "raised", "timed_out")
-        ]
+        return [Replay.of(node) for node in nodes if node.kind in ("completed", "raised", "timed_out")]
 
     # -- a sandbox that ended ----------------------------------------------------------------------------------
 
@@ -420,7 +425,7 @@ class Story:
 
 def _outcome(execution: Execution, collector: Collector, timeout: float, found: Finding | None) -> Outcome:
     output: Output = collector.output()
-    error, duration = _error(execution.error, collector.error), execution.duration
+    error, duration = collector.error_of(execution.error), execution.duration
     match execution.ended:
         case "guarded":
             verdict = Verdict.of(() if found is None else (found,))
@@ -438,11 +443,6 @@ def _outcome(execution: Execution, collector: Collector, timeout: float, found: 
     if execution.ok:
         return Completed(output=output, duration=duration)
     return Raised(output=output, error=error, duration=duration)
-
-
-def _error(replied: Error | None, shown: Error | None) -> Error | None:
-    """Of a result whose repr failed the reply knows no error; what was shown does."""
-    return shown if replied is None or (shown and replied.name == "NoneType") else replied
 
 
 def _broken(outcome: Outcome) -> set[str]:

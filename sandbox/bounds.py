@@ -9,7 +9,9 @@ from mulligan.sandbox.isolation import Bound, Enforcement
 
 def of_docker() -> Mapping[str, Bound]:
     return {
-        "memory": _kernel("cgroup, all processes together, no swap beyond it"),
+        "memory": _kernel(
+            "cgroup, all processes together, no swap beyond it; the oldest twins are given up when it fills"
+        ),
         "cpus": _kernel("cgroup quota of processor time"),
         "pids": _kernel("cgroup, all processes and threads together"),
         **_of_both(),

@@ -114,12 +114,17 @@ class Halt:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """`resident`: bytes of anonymous and shared memory of all processes but twins; `twins`: the same a twin."""
+    """`resident`: bytes of memory of all processes but twins and the supervisor, a page that is shared with twins
+    divided among its holders; `twins`: bytes a twin, which where a control group bounds memory count what is shared in
+    each; `twin_memory`: what all of them hold together. `cpu`: seconds of processor time in this sandbox."""
 
     resident: int
     processes: int
     twins: Mapping[str, int]
     dead: tuple[str, ...]
+    twin_memory: int = 0
+    threads: int = 0
+    cpu: float = 0.0
 
 
 class Kernel:
@@ -395,6 +400,9 @@ class Kernel:
             messages.number(reply.get("processes")),
             twins,
             messages.strings(reply.get("dead")),
+            messages.number(reply.get("twin_memory")),
+            messages.number(reply.get("threads")),
+            _seconds(reply, "cpu"),
         )
 
     def _ask(self, kind: str, content: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -554,8 +562,8 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _seconds(reply: Mapping[str, Any]) -> float:
-    value = reply.get("seconds")
+def _seconds(reply: Mapping[str, Any], name: str = "seconds") -> float:
+    value = reply.get(name)
     return float(value) if isinstance(value, (int, float)) else 0.0
 
 

@@ -11,7 +11,7 @@ import socket
 from collections import deque
 from typing import Any
 
-from . import channel, processes
+from . import channel, memory, processes
 from .active import Active
 from .entry import Config, report
 from .links import Links
@@ -36,6 +36,8 @@ class Checkpoints:
         #: made just after
         self._counts: deque[int] = deque([0, 0], maxlen=2)
         self._probing: Twin | None = None
+        #: bytes, where a control group bounds memory and its own killer would take the worker
+        self._most = 0 if config.memory else memory.limit()
 
     def ask(self, request: Request, worker: Active | None) -> None:
         """At once, or `after` the execution of that message id: when its reply and its last output are out."""
@@ -107,6 +109,8 @@ class Checkpoints:
             moving = {"frozen": bool(self._frozen), "links": self.links.count}
             self.sockets.reply(pending.request, {**report_of, **moving})
             self._probe(twin, worker)
+            if memory.crowded(self._most):
+                self.twins.shed(2)  # one more than has come
 
     @property
     def frozen(self) -> bool:

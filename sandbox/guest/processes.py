@@ -147,17 +147,6 @@ def drain(descriptor: int) -> None:
         pass
 
 
-def killed_for_memory() -> int:
-    """How many processes the kernel has killed because the control group's memory ran out; 0 where there is none."""
-    for path in ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"):
-        try:
-            lines = read(path).splitlines()
-        except OSError:
-            continue
-        return next((int(line.split()[1]) for line in lines if line.startswith(b"oom_kill ")), 0)
-    return 0
-
-
 def reap() -> dict[int, int]:
     """Collect what has died: pid -> wait status."""
     dead: dict[int, int] = {}
@@ -182,6 +171,20 @@ def _signal(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
     except (ProcessLookupError, PermissionError):
         pass
+
+
+def spent() -> tuple[float, int]:
+    """Seconds of processor time of all processes of this namespace that live, with those of their children that have
+    died and were waited for; and how many threads there are."""
+    ticks = threads = 0
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            fields = read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        ticks += sum(map(int, fields[11:15]))
+        threads += int(fields[17])
+    return ticks / os.sysconf("SC_CLK_TCK"), threads
 
 
 def name(pid: int) -> str:

@@ -27,7 +27,7 @@ from typing import Any
 
 import zmq
 
-from . import channel, processes
+from . import channel, memory, processes
 from .active import Active, spawn
 from .checkpoints import Checkpoints
 from .entry import Config, admit, confine, report
@@ -82,7 +82,7 @@ class Supervisor:
 
     def start_worker(self) -> None:
         self.worker, self.why = spawn(*self.pipes), ""
-        self.killed_before = processes.killed_for_memory()
+        self.killed_before = memory.killed()
         self.group = self.worker.pid
 
     # -- from the worker ---------------------------------------------------------------------------------------
@@ -178,8 +178,9 @@ class Supervisor:
             (request, _), self.waking = self.waking, None
             self.sockets.refuse(request, "WorkerLost", "the twin died while it was being woken")
         ended = {"signal": os.WTERMSIG(self.status), "code": os.waitstatus_to_exitcode(self.status)}
-        if not self.why and processes.killed_for_memory() > self.killed_before:
-            self.why = "the memory that the session may use ran out"
+        if memory.killed() > self.killed_before:
+            self.why = self.why or "the memory that the session may use ran out"
+            self.twins.shed_half()  # or the next one would have no more room
         self.sockets.notify("worker_lost", {**ended, "why": self.why})
 
     def kill_worker(self, why: str) -> None:
@@ -324,7 +325,7 @@ class Supervisor:
         worker = Active(twin.pid, twin.sock)
         ours, theirs = channel.pair()
         self.worker, self.why = worker, ""
-        self.killed_before = processes.killed_for_memory()
+        self.killed_before = memory.killed()
         self.twins.succeed(name, ours)
         worker.signal(signal.SIGCONT)  # somebody may have stopped it
         worker.send(channel.WAKE, [name.encode()], [theirs.detach()])
@@ -358,7 +359,17 @@ class Supervisor:
             name: twin.private if self.config.memory else processes.resident(twin.pid)
             for name, twin in self.twins.living()
         }
-        usage = {"resident": sum(map(processes.resident, pids)), "processes": len(pids), "twins": twins}
+        cpu, threads = processes.spent()
+        resident, own = sum(map(processes.resident, pids)), processes.resident(os.getpid())
+        charged = 0 if self.config.memory else memory.charged()
+        usage = {
+            "resident": resident,
+            "processes": len(pids),
+            "threads": threads,
+            "cpu": cpu,
+            "twins": twins,
+            "twin_memory": max(0, charged - resident - own) if charged else sum(twins.values()),
+        }
         self.sockets.reply(request, {**usage, "dead": self.twins.dead()})
 
     # -- the loop ----------------------------------------------------------------------------------------------

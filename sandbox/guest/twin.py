@@ -31,8 +31,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 PR_SET_DUMPABLE = 4
 PR_SET_NAME = 15
 OMP_PAUSE_HARD = 2
-#: the out-of-memory killer takes the active worker before its twins, and those before the supervisor
-ACTIVE_SCORE, TWIN_SCORE = 800, 300
+#: The out-of-memory killer takes what is active before its twins, and those before the supervisor, which has the score
+#: of the sandbox (500). The kernel lets nobody go below that.
+ACTIVE_SCORE, TWIN_SCORE = 850, 650
 
 
 class NoFork(Exception):
@@ -84,6 +85,7 @@ def fork(worker: Worker, name: bytes, sock: socket.socket) -> bool:
     asleep = Asleep()
     wakeup = signal.set_wakeup_fd(-1)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    score(TWIN_SCORE)  # the twin has it from birth: it may not write its own
     _libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     pid = -1
     try:
@@ -97,6 +99,7 @@ def fork(worker: Worker, name: bytes, sock: socket.socket) -> bool:
         if pid != 0:
             sock.close()
         _libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
+        score(ACTIVE_SCORE)
         signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         if collecting:
@@ -147,7 +150,6 @@ def _sleep(worker: Worker, name: bytes, sock: socket.socket, asleep: Asleep) -> 
     while True:
         worker.leave()
         _libc.prctl(PR_SET_NAME, b"mulligan-twin", 0, 0, 0)
-        _score(TWIN_SCORE)
         random.setstate(asleep.dice)
         channel.Writer(sock).send(channel.FROZEN, [name])
         successor = _await_wake(channel.Reader(sock))
@@ -161,7 +163,6 @@ def _sleep(worker: Worker, name: bytes, sock: socket.socket, asleep: Asleep) -> 
             successor.close()
             break
         sock = successor
-    _score(ACTIVE_SCORE)
     _libc.prctl(PR_SET_NAME, b"mulligan-worker", 0, 0, 0)
 
 
@@ -188,11 +189,14 @@ def _discard_signals() -> None:
         pass
 
 
-def _score(score: int) -> None:
+def score(score: int) -> None:
     """Best effort: raising one's own score is always allowed, an odd kernel may still refuse to lower it again."""
     try:
-        with open("/proc/self/oom_score_adj", "w") as file:
-            file.write(str(score))
+        descriptor = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, b"%d" % score)
+        finally:
+            os.close(descriptor)
     except OSError:
         pass
 

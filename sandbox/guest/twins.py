@@ -173,6 +173,15 @@ class Twins:
             self._shrunk.append(oldest)
             self.discard([oldest])
 
+    def shed(self, count: int) -> None:
+        """Discard so many of the oldest twins, but neither the very first nor the newest."""
+        oldest = list(self._twins)[1:-1][:count]
+        self._shrunk += oldest
+        self.discard(oldest)
+
+    def shed_half(self) -> None:
+        self.shed(len(self._twins) // 2)
+
     def settle(self, worker: int) -> Iterator[tuple[Pending, Twin | None]]:
         """The checkpoints that are complete; with None when what spoke cannot be a twin."""
         for name, pending in list(self._pending.items()):

@@ -312,6 +312,7 @@ class Capture:
 def main(fd: int) -> None:
     sys.path.pop(0)  # the guest's own folder
     sys.argv = [""]
+    twin.score(twin.ACTIVE_SCORE)
     Worker(socket.socket(fileno=fd)).run()
 
 

@@ -13,6 +13,7 @@ from mulligan.runtime.session import AsyncSession, Session
 from mulligan.runtime.session import open_async as aopen
 from mulligan.runtime.session import open_session as open
 from mulligan.runtime.step import Action, Step
+from mulligan.runtime.usage import SessionUsage
 from mulligan.sandbox.errors import MulliganError
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Restoration",
     "Reverted",
     "Session",
+    "SessionUsage",
     "Step",
     "TimedOut",
     "aopen",
