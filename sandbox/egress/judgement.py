@@ -1,0 +1,83 @@
+"""What the proxy asks for: a judgement of each request, and a record of it before it leaves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request, as it will be sent. `host` has one spelling (hosts.py), `path` no query. A tunnel whose inside is
+    not looked at has method "CONNECT", scheme "https" and no path; a WebSocket has scheme "ws" or "wss"."""
+
+    method: str
+    scheme: str
+    host: str
+    port: int
+    path: str
+    query: str = ""
+
+    @property
+    def authority(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """Without the query, which may hold secrets."""
+        return f"{self.scheme}://{self.authority}{self.path}"
+
+    def read_as(self, path: str) -> Asked:
+        return replace(self, path=path)
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.url}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What a rule decided. `instead` is what would be allowed. `private`: the rule names this very address or name as
+    one that may lie in a private network, or on this host."""
+
+    allowed: bool
+    rule: str
+    reason: str
+    instead: str = ""
+    private: bool = False
+
+
+class Judge(Protocol):
+    """Asked from many threads at once. Whatever it raises denies."""
+
+    def judge(self, asked: Asked) -> Judgement: ...
+
+    def needs_inside(self, host: str, port: int) -> bool:
+        """Whether more than the host decides what may be asked of it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """What came of a request that was let go. `status` is None where no answer came, and `error` says why. Bytes are
+    those of the bodies; `seconds` until the last one."""
+
+    status: int | None
+    sent: int
+    received: int
+    seconds: float
+    error: str = ""
+
+
+class Journal(Protocol):
+    """Called from many threads at once."""
+
+    def leaving(self, asked: Asked, judgement: Judgement) -> int:
+        """Record a request before anything of it is sent; its number. Where this raises, nothing is sent."""
+        ...
+
+    def answered(self, number: int, answered: Answered) -> None: ...
+
+    def denied(self, asked: Asked, judgement: Judgement) -> None: ...

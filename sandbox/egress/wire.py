@@ -1,0 +1,111 @@
+"""One side of a conversation: a socket, what was read too far, and how long may be waited."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from contextlib import suppress
+
+PIECE = 256 * 1024
+
+
+class Gone(Exception):
+    """The other side has hung up, or says nothing more."""
+
+
+class Wire:
+    """Used by one thread; only `cut` may be called from any."""
+
+    def __init__(self, sock: socket.socket, quiet: float, whole: float) -> None:
+        self.sock = sock
+        self.quiet = quiet
+        self.end = time.monotonic() + whole
+        self.kept = bytearray()
+        self._room = memoryview(bytearray(0))
+
+    def fill(self, deadline: float | None = None) -> bool:
+        """Read some more into `kept`; False at its end. Raises Gone."""
+        piece = self._receive(deadline)
+        self.kept += piece
+        return bool(piece)
+
+    def some(self, most: int) -> memoryview:
+        """At most so many bytes, valid until the next call; none at the end. Raises Gone."""
+        if self.kept:
+            piece = memoryview(bytes(self.kept[:most]))
+            del self.kept[:most]
+            return piece
+        return self._receive(None, most)
+
+    def _receive(self, deadline: float | None, most: int = PIECE) -> memoryview:
+        if not len(self._room):
+            self._room = memoryview(bytearray(PIECE))
+        self._wait_at_most(deadline)
+        try:
+            return self._room[: self.sock.recv_into(self._room, min(most, PIECE))]
+        except ssl.SSLEOFError:
+            return self._room[:0]
+        except OSError as error:
+            raise Gone(str(error)) from error
+
+    def send(self, *pieces: bytes | bytearray | memoryview) -> None:
+        """Raises Gone."""
+        self._wait_at_most(None)
+        try:
+            for piece in pieces:
+                self.sock.sendall(piece)
+        except OSError as error:
+            raise Gone(str(error)) from error
+
+    def _wait_at_most(self, deadline: float | None) -> None:
+        now = time.monotonic()
+        left = min(self.end, now + self.quiet if deadline is None else deadline) - now
+        if left <= 0:
+            raise Gone("it took too long")
+        try:
+            self.sock.settimeout(left)
+        except OSError as error:
+            raise Gone(str(error)) from error
+
+    def stale(self) -> bool:
+        """Whether something has come that nobody waits for: its end, most likely."""
+        if self.kept or (isinstance(self.sock, ssl.SSLSocket) and self.sock.pending()):
+            return True
+        try:
+            self.sock.settimeout(0)
+            return len(self.sock.recv(1)) >= 0
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return False
+        except OSError:
+            return True
+
+    def secured(self, sock: ssl.SSLSocket) -> Wire:
+        """The same wire, spoken on through TLS."""
+        wire = Wire(sock, self.quiet, 0.0)
+        wire.end = self.end
+        return wire
+
+    def finish(self) -> None:
+        """Say that nothing more will come."""
+        with suppress(OSError, ValueError):
+            if isinstance(self.sock, ssl.SSLSocket):
+                self.sock.settimeout(0)
+                self.sock.unwrap()  # its answer is not waited for
+        with suppress(OSError):
+            socket.socket.shutdown(self.sock, socket.SHUT_WR)
+
+    def linger(self, most: int = 1 << 20, patience: float = 2.0) -> None:
+        """Before closing on somebody who still sends: the answer would be lost with what was not read."""
+        self.finish()
+        deadline = time.monotonic() + patience
+        with suppress(Gone):
+            while most > 0 and (piece := self._receive(deadline)):
+                most -= len(piece)
+
+    def cut(self) -> None:
+        with suppress(OSError):  # not the method of TLS, which another thread may be in
+            socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self.sock.close()
