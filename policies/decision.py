@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import IntEnum
 
 
@@ -39,6 +39,11 @@ class Verdict:
         """The strictest of the findings' decisions. Where no rule had anything to say, deny."""
         kept = tuple(findings)
         return cls(max((finding.decision for finding in kept), default=Decision.DENY), kept)
+
+    def record(self) -> dict[str, object]:
+        """For the ledger: plain JSON data, with every finding."""
+        findings = [{**asdict(finding), "decision": str(finding.decision)} for finding in self.findings]
+        return {"decision": str(self.decision), "findings": findings}
 
     @property
     def deciding(self) -> tuple[Finding, ...]:

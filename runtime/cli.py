@@ -1,4 +1,4 @@
-"""The command line: `mulligan run`, `diff`, `verify`, `forget`, `doctor`, `image`.
+"""The command line: `mulligan run`, `diff`, `log`, `verify`, `forget`, `doctor`, `image`.
 
 Arguments and environment are read here only.
 
@@ -35,8 +35,9 @@ from mulligan.runtime.diffs.detail import LINES
 from mulligan.runtime.diffs.lines import Bounds
 from mulligan.runtime.errors import SessionBroken, SessionUnknown, StepLetGo, StepUnknown, WorkspaceInvalid
 from mulligan.runtime.jsonlines import JsonLines
+from mulligan.runtime.ledger import read_head
 from mulligan.runtime.notebook import Cell, NotebookInvalid, parse_cells, read_cells
-from mulligan.runtime.past import forget, list_sessions, open_past, verify
+from mulligan.runtime.past import forget, ledgers, list_sessions, open_ledger, open_past, verify
 from mulligan.runtime.render import Page
 from mulligan.runtime.session import Session, open_session
 from mulligan.sandbox.errors import MulliganError, SandboxError, SnapshotUnknown, StoreDamaged
@@ -228,6 +229,20 @@ def _verify(chosen: argparse.Namespace) -> int:
     return code
 
 
+def _log(chosen: argparse.Namespace) -> int:
+    view: Page | JsonLines = JsonLines(sys.stdout) if chosen.json else Page(_console())
+    if chosen.session is None:
+        view.ledgers([folder.name for folder in ledgers(chosen.state)])
+        return DONE
+    with open_ledger(chosen.session, chosen.state) as (id, ledger):
+        if chosen.verify is not None:
+            view.chained(id, ledger.verify(chosen.verify))
+            return DONE
+        for entry in ledger.entries(step=chosen.step):
+            view.entry(entry)
+    return DONE
+
+
 def _forget(chosen: argparse.Namespace) -> int:
     view: Page | JsonLines = JsonLines(sys.stdout) if chosen.json else Page(_console())
     for name in chosen.sessions:
@@ -278,6 +293,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands.add_parser("run", help="run Python files or notebooks in a sandbox", epilog=EPILOG))
     _add_diff(commands.add_parser("diff", help="what differs between two steps of a session"))
     _add_verify(commands.add_parser("verify", help="whether all that a session stored is undamaged"))
+    _add_log(
+        commands.add_parser("log", help="what a session's ledger says, and whether it was tampered with")
+    )
     forgetting = commands.add_parser("forget", help="remove the files of a session that was kept")
     forgetting.add_argument("sessions", nargs="+", metavar="SESSION", help="its id, or the beginning of it")
     forgetting.add_argument("--state", type=Path, metavar="DIR", help="the folder that sessions are kept in")
@@ -342,6 +360,35 @@ def _add_verify(verifying: argparse.ArgumentParser) -> None:
     add("--state", type=Path, metavar="DIR", help="the folder that sessions are kept in")
     add("--json", action="store_true", help="one JSON object a line, for programs")
     verifying.set_defaults(command=_verify)
+
+
+def _add_log(log: argparse.ArgumentParser) -> None:
+    log.description = (
+        "Shows every proposal, verdict, outcome, change and move of a session, in order, from its ledger. "
+        "Without SESSION, lists those whose ledger is there."
+    )
+    add = log.add_argument
+    add("session", nargs="?", metavar="SESSION", help="its id, or the beginning of it")
+    add("--step", type=int, metavar="N", help="only what concerns this step")
+    add(
+        "--verify",
+        nargs="?",
+        const="",
+        type=_head,
+        metavar="HEAD",
+        help="follow the chain of entries instead, and print its head; with a HEAD that was printed earlier, "
+        "what was recorded until then must be unchanged",
+    )
+    add("--state", type=Path, metavar="DIR", help="the folder that sessions are kept in")
+    add("--json", action="store_true", help="one JSON object a line, for programs")
+    log.set_defaults(command=_log)
+
+
+def _head(text: str) -> str:
+    try:
+        return read_head(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _lines(text: str) -> int:

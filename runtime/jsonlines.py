@@ -17,6 +17,9 @@ Every object has `type`; these types and keys are stable, and new ones may be ad
     sessions     sessions [{session, state ("open", "kept" or "left"), opened, steps}]
     diff         session, before, after (steps), files [{path, was, change, facts, kind, summary, counts,
                  lines [[sign, text]], left_out, notes}], left_out (paths)
+    entry        entry {id, time (nanoseconds since 1970), kind, step, body}
+    ledgers      sessions (ids, the newest last)
+    chained      session, entries, head
     kept         session
     verified     session, faults (texts, none when all is whole), snapshots, contents, bytes
     forgotten    session
@@ -39,6 +42,8 @@ from mulligan.runtime.commit import Commit
 from mulligan.runtime.diffs.detail import Detail
 from mulligan.runtime.diffs.diff import Diff, FileDiff
 from mulligan.runtime.diffs.lines import Bounds, details
+from mulligan.runtime.ledger import Chain, Entry
+from mulligan.runtime.log import record
 from mulligan.runtime.notebook import Cell
 from mulligan.runtime.outcome import Lost, Outcome, Refused, Reverted
 from mulligan.runtime.past import Found, Verified
@@ -154,6 +159,15 @@ class JsonLines:
             files=[_file(file, told) for file, told in details(files, bounds)],
             left_out=max(0, len(files) - bounds.files),
         )
+
+    def entry(self, entry: Entry) -> None:
+        self._write("entry", entry=record(entry))
+
+    def ledgers(self, ids: Iterable[str]) -> None:
+        self._write("ledgers", sessions=list(ids))
+
+    def chained(self, session: str, found: Chain) -> None:
+        self._write("chained", session=session, entries=found.entries, head=found.head)
 
     def kept(self, session: str) -> None:
         self._write("kept", session=session)

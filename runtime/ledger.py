@@ -5,17 +5,22 @@ The commit point is the INSERT: an entry whose `append` returned survives a cras
 none would be an fsync for every entry.
 
 Triggers refuse UPDATE, DELETE and REPLACE. That guards against our own mistakes, not against somebody who may
-write the file. Bodies are stored as ASCII JSON, so text from hostile code survives even where it holds lone
-surrogates, which SQLite could not store as text.
+write the file. Against those there is a chain: each entry carries the SHA-256 of itself and of the entry before, so
+`verify` notices whatever was changed, put in or taken out. Who rewrites every entry from there on, or cuts off the
+end, is found out only by somebody who has noted a `head` before. One process writes a ledger.
+
+Bodies are stored as ASCII JSON, so text from hostile code survives even where it holds lone surrogates, which SQLite
+could not store as text.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +29,9 @@ from typing import Any
 
 from mulligan.runtime.errors import LedgerDamaged, SessionClosed
 
-VERSION = 1
+VERSION = 2
+#: formats that can be read; entries of 1 were not chained
+_READABLE = (1, VERSION)
 LARGEST_BODY = 4 << 20
 _APPLICATION = 0x4D554C4C  # "MULL"
 _BATCH = 256
@@ -36,7 +43,8 @@ CREATE TABLE entries (
     time INTEGER NOT NULL,
     kind TEXT NOT NULL,
     step INTEGER,
-    body TEXT NOT NULL
+    body TEXT NOT NULL,
+    link BLOB NOT NULL
 );
 CREATE TRIGGER entries_no_update BEFORE UPDATE ON entries
 BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
@@ -62,6 +70,14 @@ class Entry:
     body: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """`head` is the link of the last entry, in hexadecimal: it stands for all of them."""
+
+    entries: int
+    head: str
+
+
 class Ledger:
     """An open ledger. Every method may be called from any thread; other processes may read it meanwhile."""
 
@@ -69,6 +85,7 @@ class Ledger:
         self._connection = connection
         self._lock = threading.Lock()
         self._closed = False
+        self._head = b""
         self.path = path
 
     @classmethod
@@ -81,10 +98,13 @@ class Ledger:
             connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             try:
                 _prepare(connection, path, fresh)
+                last = connection.execute("SELECT link FROM entries ORDER BY id DESC LIMIT 1").fetchone()
             except BaseException:
                 connection.close()
                 raise
-        return cls(connection, path)
+        ledger = cls(connection, path)
+        ledger._head = bytes(last[0]) if last else b""
+        return ledger
 
     @classmethod
     def attach(cls, path: Path) -> Ledger:
@@ -108,11 +128,14 @@ class Ledger:
         text = _encode(body)
         with self._lock, _as_damage(self.path):
             self._check_open()
-            row = (time.time_ns(), kind, step, text)
+            now = time.time_ns()
+            link = _link(self._head, now, kind, step, text)
             done = self._connection.execute(
-                "INSERT INTO entries (time, kind, step, body) VALUES (?, ?, ?, ?)", row
+                "INSERT INTO entries (time, kind, step, body, link) VALUES (?, ?, ?, ?, ?)",
+                (now, kind, step, text, link),
             )
             assert done.lastrowid is not None
+            self._head = link
             return done.lastrowid
 
     def entries(self, *, after: int = 0, kind: str | None = None, step: int | None = None) -> Iterator[Entry]:
@@ -131,6 +154,29 @@ class Ledger:
             self._check_open()
             with closing(self._connection.execute(query, bound)) as rows:
                 return [Entry(row[0], row[1], row[2], row[3], _decode(self.path, row[4])) for row in rows]
+
+    def verify(self, head: str = "") -> Chain:
+        """Read every entry and follow the chain. With a `head` that was noted earlier (at least 16 of its hexadecimal
+        digits), it must be the link of one of the entries.
+
+        Raises `LedgerDamaged`, which names the first entry that is not what was recorded; ValueError for a `head` that
+        is none.
+        """
+        wanted = read_head(head)
+        before, seen, count = b"", not head, 0
+        with self._lock, _as_damage(self.path):
+            self._check_open()
+            _check(self._connection, self.path, readable=(VERSION,))
+            query = "SELECT id, time, kind, step, body, link FROM entries ORDER BY id"
+            for count, (id, *row, link) in enumerate(self._connection.execute(query), 1):
+                if id != count:
+                    raise _forged(self.path, f"entry {count} is missing")
+                if link != _link(before, *row):
+                    raise _forged(self.path, f"entry {id} is not what was recorded")
+                before, seen = link, seen or link.hex().startswith(wanted)
+        if not seen:
+            raise _forged(self.path, f"no entry has the link {wanted}, which was noted earlier")
+        return Chain(count, before.hex())
 
     def close(self) -> None:
         """May be repeated."""
@@ -157,20 +203,33 @@ def _prepare(connection: sqlite3.Connection, path: Path, fresh: bool) -> None:
     connection.execute("PRAGMA busy_timeout = 5000")
     if fresh:
         connection.executescript(_SCHEMA)
-    _check(connection, path)
+    _check(connection, path, readable=(VERSION,))
     if (said := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
         raise _damaged(path, said)
 
 
-def _check(connection: sqlite3.Connection, path: Path) -> None:
-    """That it is a ledger, of our format."""
+def _check(connection: sqlite3.Connection, path: Path, readable: Sequence[int] = _READABLE) -> None:
+    """That it is a ledger, of a format that can be read."""
     application, version = (
         connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
     )
     if application != _APPLICATION:
         raise _damaged(path, "it is not a ledger")
-    if version != VERSION:
-        raise _damaged(path, f"its format is {version}, this Mulligan reads {VERSION}")
+    if version not in readable:
+        raise _damaged(path, f"its format is {version}, this takes {' or '.join(map(str, readable))}")
+
+
+def _link(before: bytes, time: object, kind: object, step: object, text: object) -> bytes:
+    """What chains an entry to the one before. The text is JSON in ASCII, so no part of it can pose as another."""
+    return hashlib.sha256(b"%s\0%s" % (before, f"{time}\0{kind}\0{step}\0{text}".encode())).digest()
+
+
+def read_head(head: str) -> str:
+    """The digits of a head that somebody has noted; empty when none is given. Raises ValueError."""
+    digits = head.strip().lower()
+    if digits and (not 16 <= len(digits) <= 64 or set(digits) - set("0123456789abcdef")):
+        raise ValueError(f"{head!r} is no head: it has 16 to 64 hexadecimal digits")
+    return digits
 
 
 def _encode(body: Mapping[str, Any]) -> str:
@@ -206,6 +265,11 @@ def _as_damage(path: Path) -> Iterator[None]:
         raise LedgerDamaged(f"the ledger {path} cannot be used: {error}", hint=hint) from error
     except sqlite3.DatabaseError as error:
         raise _damaged(path, str(error)) from error
+
+
+def _forged(path: Path, why: str) -> LedgerDamaged:
+    hint = "its other entries may have been changed as well: compare it with a copy of yours"
+    return LedgerDamaged(f"the ledger {path} does not verify: {why}", hint=hint)
 
 
 def _damaged(path: Path, why: str) -> LedgerDamaged:

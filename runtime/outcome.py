@@ -108,7 +108,12 @@ class Outcome:
             "left_out": self.output.left_out,
             "digest": digest(self.output),
             "transcript": self.transcript.record() if self.transcript else None,
+            **self._details(),
         }
+
+    def _details(self) -> dict[str, Any]:
+        """What the ledger keeps of this kind of outcome besides."""
+        return {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +136,9 @@ class TimedOut(Outcome):
         state = _AS_BEFORE if self.restored else "It was interrupted; what it had done until then stands."
         return f"[Timed out after {self.after:g} s. {state}]"
 
+    def _details(self) -> dict[str, Any]:
+        return {"after": self.after, "restored": self.restored}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused(Outcome):
@@ -139,6 +147,9 @@ class Refused(Outcome):
 
     def _notice(self) -> str:
         return f"[Refused, nothing was run: {_spelt(self.verdict)}]"
+
+    def _details(self) -> dict[str, Any]:
+        return {"verdict": self.verdict.record()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +160,9 @@ class Reverted(Outcome):
     def _notice(self) -> str:
         return f"[Ended and taken back: {_spelt(self.verdict)} {_AS_BEFORE}]"
 
+    def _details(self) -> dict[str, Any]:
+        return {"verdict": self.verdict.record()}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lost(Outcome):
@@ -157,6 +171,9 @@ class Lost(Outcome):
 
     def _notice(self) -> str:
         return f"[The kernel died: {self.cause}. {_AS_BEFORE}]"
+
+    def _details(self) -> dict[str, Any]:
+        return {"cause": _bounded(self.cause)}
 
 
 _AS_BEFORE = "Files and variables are as they were before this action."

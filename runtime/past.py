@@ -8,8 +8,8 @@ somebody looks, nobody removes the files.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -100,7 +100,7 @@ def list_sessions(state: Path | None = None) -> tuple[Found, ...]:
 
 def open_past(name: str, state: Path | None = None) -> PastSession:
     """`name` is a session's id, or enough of its beginning. Raises SessionUnknown, LedgerDamaged, StoreDamaged."""
-    folder = _find(name, sessions_folder(state))
+    folder = _find_files(name, state)
     with ExitStack() as resources:
         if not resources.enter_context(reading(folder)) or not _has_files(folder):
             raise SessionUnknown(f"session {folder.name} is being removed")
@@ -122,7 +122,7 @@ class Verified:
 
 def verify(name: str, state: Path | None = None) -> Verified:
     """Reads all again that a session stored. Raises SessionUnknown; damage is no error."""
-    session = _find(name, sessions_folder(state)).name
+    session = _find_files(name, state).name
     try:
         with open_past(session, state) as past:
             return Verified(session, past.verify(), past.holdings)
@@ -130,10 +130,26 @@ def verify(name: str, state: Path | None = None) -> Verified:
         return Verified(session, (error.message,))
 
 
+@contextmanager
+def open_ledger(name: str, state: Path | None = None) -> Iterator[tuple[str, Ledger]]:
+    """The id and the ledger of a session, which is there also when its files are not. Raises SessionUnknown,
+    LedgerDamaged."""
+    hint = "`mulligan log` lists those whose ledger is there"
+    folder = _find(name, ledgers(state), "a ledger", hint)
+    with Ledger.attach(folder / "ledger.db") as ledger:
+        yield folder.name, ledger
+
+
+def ledgers(state: Path | None = None) -> list[Path]:
+    """The folders of all sessions that have a ledger, the newest entry last."""
+    found = sessions_folder(state).glob("*/ledger.db")
+    return [path.parent for path in sorted(found, key=lambda path: (path.stat().st_mtime, path))]
+
+
 def forget(name: str, state: Path | None = None) -> str:
     """Remove the files and snapshots of a session that was kept; its id. Its ledger stays. Raises SessionUnknown,
     SessionInUse."""
-    folder = _find(name, sessions_folder(state))
+    folder = _find_files(name, state)
     if is_open(folder):
         raise SessionInUse(f"session {folder.name} is open in a process", hint="close it there first")
     if not remove_files(folder):
@@ -141,16 +157,20 @@ def forget(name: str, state: Path | None = None) -> str:
     return folder.name
 
 
-def _find(name: str, sessions: Path) -> Path:
-    found = [folder for folder in _folders(sessions) if name and folder.name.startswith(name)]
+def _find_files(name: str, state: Path | None) -> Path:
+    hint = "`mulligan diff` lists those that have; `mulligan run --keep` keeps a session's files"
+    return _find(name, _folders(sessions_folder(state)), "files to look at", hint)
+
+
+def _find(name: str, sessions: Iterable[Path], what: str, hint: str) -> Path:
+    found = [folder for folder in sessions if name and folder.name.startswith(name)]
     exact = [folder for folder in found if folder.name == name]
     if len(exact or found) == 1:
         return (exact or found)[0]
     if found:
         ids = ", ".join(sorted(folder.name for folder in found)[:5])
         raise SessionUnknown(f"{len(found)} sessions begin with {name!r}: {ids}", hint="name one of them")
-    hint = "`mulligan diff` lists those that have; `mulligan run --keep` keeps a session's files"
-    raise SessionUnknown(f"no session {name!r} has files to look at", hint=hint)
+    raise SessionUnknown(f"no session {name!r} has {what}", hint=hint)
 
 
 def _folders(sessions: Path) -> Iterator[Path]:

@@ -19,6 +19,8 @@ from mulligan.runtime.commit import Commit
 from mulligan.runtime.diffs.diff import Diff
 from mulligan.runtime.diffs.lines import Bounds, summary
 from mulligan.runtime.diffs.lines import spell as spell_diff
+from mulligan.runtime.ledger import Chain, Entry
+from mulligan.runtime.log import spell_entry
 from mulligan.runtime.notebook import Cell
 from mulligan.runtime.outcome import Lost, Outcome, Refused, Reverted, TimedOut, shorten
 from mulligan.runtime.past import Found, Verified
@@ -151,6 +153,18 @@ class Page:
     def diff(self, session: str, diff: Diff, bounds: Bounds, *, stat: bool = False) -> None:
         for line in summary(diff, bounds) if stat else spell_diff(diff, bounds):
             self._console.print(Text(line.text, _DIFF_STYLES.get(line.sign, "")), soft_wrap=True)
+
+    def entry(self, entry: Entry) -> None:
+        for line in spell_entry(entry):
+            self._console.print(Text(line), soft_wrap=True)
+
+    def ledgers(self, ids: Sequence[str]) -> None:
+        self._line(*(Text(id) for id in ids or ["no session has left a ledger"]))
+
+    def chained(self, session: str, found: Chain) -> None:
+        self._line(Text(f"✓ {session}: {found.entries} entries, each chained to the one before", "green"))
+        self._text(f"  head {found.head}", "")
+        self._text("  note it: `--verify HEAD` then shows that nothing before it was changed since", "dim")
 
     def kept(self, session: str) -> None:
         self._line(Text(f"kept: `mulligan diff {session}` shows what changed", "dim"))

@@ -49,8 +49,8 @@ def test_entries_are_chosen_by_kind_step_and_id(path: Path) -> None:
     [
         "UPDATE entries SET kind = 'x'",
         "DELETE FROM entries",
-        "INSERT OR REPLACE INTO entries VALUES (1, 0, 'forged', 0, '{}')",
-        "INSERT INTO entries VALUES (1, 0, 'f', 0, '{}') ON CONFLICT (id) DO UPDATE SET kind = 'forged'",
+        "INSERT OR REPLACE INTO entries VALUES (1, 0, 'forged', 0, '{}', x'')",
+        "INSERT INTO entries VALUES (1, 0, 'f', 0, '{}', x'') ON CONFLICT (id) DO UPDATE SET kind = 'forged'",
     ],
 )
 def test_what_was_recorded_cannot_be_changed(path: Path, statement: str) -> None:
@@ -180,7 +180,7 @@ def test_a_newer_format_is_refused(path: Path) -> None:
 def test_an_entry_that_is_not_json_is_damage(path: Path) -> None:
     filled(path)
     with closing(sqlite3.connect(path)) as other:
-        other.execute("INSERT INTO entries (time, kind, body) VALUES (0, 'x', '{\"torn')")
+        other.execute("INSERT INTO entries (time, kind, body, link) VALUES (0, 'x', '{\"torn', x'')")
         other.commit()
     with Ledger.open(path) as ledger, pytest.raises(LedgerDamaged, match="not JSON"):
         list(ledger.entries())
@@ -201,3 +201,40 @@ def test_bodies_are_plain_json_for_other_readers(path: Path) -> None:
         ((body,),) = other.execute("SELECT body FROM entries").fetchall()
     assert body.isascii()
     assert json.loads(body) == {"é": [1, None, True]}
+
+
+def test_the_chain_goes_on_when_the_ledger_is_opened_again(path: Path) -> None:
+    with Ledger.open(path) as ledger:
+        ledger.append("opened", 0, {})
+        first = ledger.verify()
+    with Ledger.open(path) as ledger:
+        ledger.append("moved", None, {"cursor": 0})
+        both = ledger.verify(first.head)
+    assert (first.entries, both.entries) == (1, 2)
+    assert first.head != both.head
+
+
+def test_an_entry_that_was_put_in_or_taken_out_is_found(path: Path) -> None:
+    filled(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("DROP TRIGGER entries_no_delete")
+        other.execute("DELETE FROM entries WHERE id = 250")
+    with Ledger.attach(path) as ledger, pytest.raises(LedgerDamaged, match="250 is missing"):
+        ledger.verify()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute(
+            "INSERT INTO entries SELECT 250, time, kind, step, body, link FROM entries WHERE id = 251"
+        )
+    with Ledger.attach(path) as ledger, pytest.raises(LedgerDamaged, match="250 is not what was recorded"):
+        ledger.verify()
+
+
+def test_a_ledger_from_before_the_chain_is_read_and_does_not_verify(path: Path) -> None:
+    filled(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("ALTER TABLE entries DROP COLUMN link")
+        other.execute("PRAGMA user_version = 1")
+    with Ledger.attach(path) as ledger:
+        assert len(list(ledger.entries())) == 500
+        with pytest.raises(LedgerDamaged, match="its format is 1"):
+            ledger.verify()
