@@ -32,6 +32,11 @@ def walk(root: Path) -> Tree:
     return found
 
 
+def seen(root: Path) -> str:
+    """One text for all of a walk; two trees have the same when they are alike."""
+    return hashlib.sha256(repr(sorted(walk(root).items())).encode()).hexdigest()
+
+
 def sparse(root: Path) -> set[bytes]:
     """The files of which at most half lies on the disk."""
     top = os.fsencode(root)
