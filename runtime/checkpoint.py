@@ -112,12 +112,23 @@ class Checkpoints:
         self._confined = confined
         self._links = (-1, -1, -1)
         for step, checkpoint in self._known.items():
-            self._known[step] = replace(checkpoint, twin=ROOT if step == 0 else None)
+            self._known[step] = replace(checkpoint, twin=None)
+        root = confined.root
+        self._known[0] = replace(self._known[0], twin=root.name, children=root.children)
 
     def begin(self) -> Checkpoint:
         """The state before any action; the twin of the fresh kernel was made when the sandbox opened."""
-        shot = self._store.snapshot()
-        self._known[0] = Checkpoint(step=0, snapshot=shot.id, twin=ROOT, unseen=shot.beyond)
+        root = self._take_in(self._confined.root)
+        shot = self._snapshot()
+        stands = root.stands + _too_deep(shot)
+        self._known[0] = Checkpoint(
+            step=0,
+            snapshot=shot.id,
+            twin=root.name,
+            stands=stands,
+            children=root.children,
+            unseen=shot.beyond,
+        )
         return self._known[0]
 
     def changes(self, before: Checkpoint, after: Checkpoint) -> tuple[Change, ...]:
@@ -205,6 +216,10 @@ class Checkpoints:
         except (WorkerLost, SandboxLost) as error:
             why = f"memory was not captured: {error.message}"
             fork = Fork("", (why,), (), (), True, (), -1, False, 0.0)
+        return self._take_in(fork)
+
+    def _take_in(self, fork: Fork) -> Fork:
+        """What a fork tells of the ways to write that no watch tells of."""
         self.bury(fork.dead)
         self._ghosts = fork.ghosts
         self._note_links(fork.links)
@@ -276,22 +291,22 @@ class Checkpoints:
         """Wake the nearest earlier twin and run again what came after; then the files once more, to the letter."""
         deadly: set[int] = set()
         while True:
-            base = self._wake_earlier(way)
+            base, begun = self._wake_earlier(way)
             again = [each for each in way if each.step > base.step and each.step not in deadly]
             differing, killer = self._run_again(again, on_event)
             if killer is None:
                 break
             deadly.add(killer)  # from the start, without it: what it left of the memory is gone
         files = self._store.restore(target.snapshot, mapped=self._mapped, thorough=True)
-        self._rebuilt = base.rebuilt or bool(again or deadly)
+        self._rebuilt = base.rebuilt or bool(begun or again or deadly)
         self._know_again(target)
-        stands = [_REPLAYED.format(len(again))] if again else []
+        stands = [*begun, _REPLAYED.format(len(again))] if again else [*begun]
         stands += [
             f"step {step} ended the kernel when it was run again, and was left out" for step in sorted(deadly)
         ]
         stands += differing
         stands += [f"{_path(each.path)}: {each.why}" for each in files.stands]
-        if again or deadly:
+        if begun or again or deadly:
             return "replayed", stands
         return ("fresh" if target.step == 0 else "woken"), stands
 
@@ -323,8 +338,9 @@ class Checkpoints:
             rebuilt=self._rebuilt,
         )
 
-    def _wake_earlier(self, way: Sequence[Replay]) -> Checkpoint:
-        """Wake the twin of the newest step on the way that has one, its files first; or start a fresh kernel."""
+    def _wake_earlier(self, way: Sequence[Replay]) -> tuple[Checkpoint, tuple[str, ...]]:
+        """Wake the twin of the newest step on the way that has one, its files first; or start a fresh kernel, and what
+        is to be said of that."""
         for step in [each.step for each in reversed(way)] + [0]:
             checkpoint = self._known.get(step)
             if checkpoint is None or checkpoint.twin is None:
@@ -336,11 +352,10 @@ class Checkpoints:
             except (TwinLost, WorkerLost):
                 self.bury([checkpoint.twin])
                 continue
-            return checkpoint
+            return checkpoint, ()
         self._kernel.halt()
         self._store.restore(self._known[0].snapshot)
-        self._kernel.restore(None)
-        return self._known[0]
+        return self._known[0], self._confined.restart()
 
     def collect(
         self,

@@ -8,6 +8,7 @@
     ├── SessionClosed     (RuntimeError)  you closed it
     ├── SessionBusy       (RuntimeError)  called from within its own callback, where it would wait for itself
     ├── SessionBroken     (RuntimeError)  it broke: the sandbox is gone and cannot be started again
+    ├── PoolClosed        (RuntimeError)  a pool outside of its block
     ├── SessionUnknown    (LookupError)   no session of that name has files to look at
     ├── SessionInUse      (RuntimeError)  a process has it open, or reads it
     ├── WorkspaceInvalid  (ValueError)    that folder cannot be a workspace
@@ -47,6 +48,10 @@ class SessionBusy(MulliganError, RuntimeError):
 
 
 class SessionBroken(MulliganError, RuntimeError):
+    pass
+
+
+class PoolClosed(MulliganError, RuntimeError):
     pass
 
 

@@ -22,7 +22,7 @@ from mulligan.runtime.diffs.diff import Diff
 from mulligan.runtime.diffs.parsing import Parsing
 from mulligan.runtime.errors import LedgerDamaged, SessionInUse, SessionUnknown
 from mulligan.runtime.ledger import Ledger
-from mulligan.runtime.remains import KEPT, is_open, reading, remove_files
+from mulligan.runtime.remains import KEPT, WAITING, is_open, reading, remove_files
 from mulligan.runtime.timeline import Timeline
 from mulligan.sandbox.errors import StoreDamaged
 from mulligan.sandbox.snapshots import Holdings, StoreReader
@@ -179,6 +179,8 @@ def _folders(sessions: Path) -> Iterator[Path]:
 
 
 def _has_files(folder: Path) -> bool:
+    if (folder / WAITING).exists():
+        return False  # it is nobody's session yet
     return (folder / "store" / "index.sqlite").is_file() and (folder / "ledger.db").is_file()
 
 

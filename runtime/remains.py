@@ -16,8 +16,9 @@ from mulligan.runtime.commit import recover
 from mulligan.runtime.errors import CommitFailed, WorkspaceInvalid
 from mulligan.sandbox.snapshots.removal import remove_folder
 
-#: names in a session's folder: the mark that its files are kept, and the lock of whoever reads them
-KEPT, READERS = "kept", "readers"
+#: names in a session's folder: the mark that its files are kept, the lock of whoever reads them, and the mark that it
+#: is being opened, or waits in a pool: nothing of it is history yet
+KEPT, READERS, WAITING = "kept", "readers", "waiting"
 
 
 class Owner:
@@ -107,6 +108,9 @@ def _remove_if_dead(folder: Path) -> bool:
     else:
         with suppress(WorkspaceInvalid, CommitFailed):  # its record stays, for another try
             recover(folder / "commits")
+        if (folder / WAITING).exists():
+            remove_folder(folder)
+            return True
         return not (folder / KEPT).exists() and remove_files(folder)
     finally:
         os.close(descriptor)

@@ -21,8 +21,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
-import platformdirs
-
 from mulligan.policies.errors import PolicyError
 from mulligan.policies.policy import Files, Policy
 from mulligan.policies.protection import Protection, check_glob
@@ -35,18 +33,19 @@ from mulligan.runtime.errors import NothingToUndo, SessionBusy, SessionClosed
 from mulligan.runtime.grants import grant_limits
 from mulligan.runtime.history import History
 from mulligan.runtime.ledger import Ledger
+from mulligan.runtime.past import sessions_folder
 from mulligan.runtime.quota import DiskQuota
-from mulligan.runtime.remains import KEPT, Owner, remove_files, remove_remains
+from mulligan.runtime.remains import KEPT, WAITING, Owner, remove_files, remove_remains
 from mulligan.runtime.step import Action, Step
 from mulligan.runtime.story import Story, Ticket
 from mulligan.runtime.timeline import Timeline
 from mulligan.runtime.transcript import Transcripts
 from mulligan.runtime.usage import SessionUsage, measure
 from mulligan.runtime.user import claim_user
-from mulligan.runtime.workspace import Baseline, Progress, stage
+from mulligan.runtime.workspace import Baseline, Progress, await_tick, stage, tick
 from mulligan.sandbox.confined import Confined, enter, prepare_files
 from mulligan.sandbox.engines import choose
-from mulligan.sandbox.isolation import Isolation, Report
+from mulligan.sandbox.isolation import Engine, Isolation, Limits, Report
 from mulligan.sandbox.kernel import GRACE
 from mulligan.sandbox.messages import Event
 from mulligan.sandbox.snapshots import SnapshotStore
@@ -61,6 +60,27 @@ T = TypeVar("T")
 CHECKPOINTING = 1.0
 #: seconds between two looks at what the files hold while no action runs
 LOOKING = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a sandbox is started from. `warm` is Python that is run before the first twin is taken."""
+
+    isolation: str
+    image: str | None
+    python: Path | None
+    limits: Limits
+    warm: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a session is for: what `open_session` is told besides the order."""
+
+    workspace: Path | None
+    policy: Policy
+    progress: Progress | None
+    keep: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +138,7 @@ class Session:
         #: one for each call that is not answered yet
         self._calls: deque[None] = deque()
         self._parsing = Parsing()
+        self._uid, self._gid = 0, 0
         self._closed = False
         self._ended = threading.Event()
 
@@ -299,6 +320,14 @@ class Session:
         finally:
             self._thread.shutdown()
 
+    def _abandon(self) -> None:
+        """End one that nobody has: what it holds, and all that it left on the disk."""
+        self._ended.set()
+        try:
+            self._thread.submit(self._resources.close).result()
+        finally:
+            self._thread.shutdown()
+
     def _thread_is_busy(self, ended: Future[None]) -> bool:
         """Whether closing has to wait for an action that runs on."""
         wait([ended], timeout=CHECKPOINTING)
@@ -336,52 +365,68 @@ class Session:
 
     # -- opening -------------------------------------------------------------------------------------------------------
 
-    def _open(
-        self,
-        *,
-        workspace: Path | None,
-        isolation: str,
-        image: str | None,
-        python: Path | None,
-        policy: Policy,
-        progress: Progress | None,
-        keep: bool,
-    ) -> None:
+    def _open(self, order: Order, task: Task) -> None:
         """On the session's own thread: everything that it will use belongs to that thread."""
+        engine = choose(order.isolation)
+        self._prepare(order, engine)
+        self._stage(task)  # a folder that cannot be one is said before anything is started
+        self._start(engine)
+        self._begin(task)
+
+    def _get_ready(self, order: Order) -> None:
+        """All that can be done before it is known for what; `_take_up` does the rest."""
+        engine = choose(order.isolation)
+        self._prepare(order, engine)
+        self._start(engine)
+
+    def _take_up(self, task: Task) -> None:
+        self._stage(task)
+        staged = tick()
+        self._begin(task)
+        await_tick(staged)
+
+    def _prepare(self, order: Order, engine: Engine) -> None:
         resources, folders = self._resources, self.folders
-        self._policy = policy
-        engine = choose(isolation)
         folders.root.mkdir(parents=True, mode=0o700)
         resources.callback(_remove_files, folders)
         resources.enter_context(Owner.claim(folders.root))
-        uid, gid = resources.enter_context(claim_user())
-        prepare_files(folders.files, uid, gid)
-        self._baseline = stage(workspace, folders.workspace, uid=uid, gid=gid, progress=progress)
+        self._uid, self._gid = resources.enter_context(claim_user())
+        (folders.root / WAITING).touch(mode=0o600)
+        prepare_files(folders.files, self._uid, self._gid)
         self._ledger = resources.enter_context(Ledger.open(folders.ledger))
         described = Isolation(
             session=self.id,
             mounts=(),
-            uid=uid,
-            gid=gid,
-            limits=grant_limits(policy),
-            image=image,
-            python=python,
+            uid=self._uid,
+            gid=self._gid,
+            limits=order.limits,
+            image=order.image,
+            python=order.python,
         )
+        self._enter = partial(enter, engine, described, folders.files, warm=order.warm)
+
+    def _stage(self, task: Task) -> None:
+        target, progress = self.folders.workspace, task.progress
+        self._baseline = stage(task.workspace, target, uid=self._uid, gid=self._gid, progress=progress)
+
+    def _start(self, engine: Engine) -> None:
         engine.reap()
-        self._enter = partial(enter, engine, described, folders.files)
-        confined = self._enter()
-        self._confined = confined
-        resources.callback(self._leave)
-        self._store = SnapshotStore.open(folders.files, folders.store)
-        resources.callback(self._store.close)
+        self._confined = self._enter()
+        self._resources.callback(self._leave)
+        self._store = SnapshotStore.open(self.folders.files, self.folders.store)
+        self._resources.callback(self._store.close)
+
+    def _begin(self, task: Task) -> None:
+        resources, folders, policy = self._resources, self.folders, task.policy
+        self._policy = policy
         if policy.files.protect:
             self._protected = self._protect(policy)
         resources.callback(self._parsing.close)
         quota = DiskQuota(folders.files, policy.resources.disk, policy.resources.files)
         self._story = Story(
             ledger=self._ledger,
-            checkpoints=Checkpoints(self._store, confined),
-            confined=confined,
+            checkpoints=Checkpoints(self._store, self._confined),
+            confined=self._confined,
             policy=policy,
             quota=quota,
             transcripts=Transcripts(folders.output, policy.resources.output, quota.starved),
@@ -392,8 +437,11 @@ class Session:
         )
         self._story.begin()
         resources.callback(self._story.settle)
-        if keep:  # from here on, also when this process is killed
+        if task.keep:  # from here on, also when this process is killed
             (folders.root / KEPT).touch(mode=0o600)
+        (folders.root / WAITING).unlink()  # from here on it leaves its ledger, however it ends
+        name = f"mulligan-look-{self.id}"
+        threading.Thread(target=self._look_between_actions, name=name, daemon=True).start()
 
     def _protect(self, policy: Policy) -> Protected:
         from mulligan.runtime.protected import Protected
@@ -524,32 +572,25 @@ def open_session(
 
     Raises PolicyError for a broken glob, WorkspaceInvalid, NoIsolation, ImageMissing, ImageUnusable, SelfTestFailed.
     """
-    rules = _protecting(policy or Policy(), protect)
-    root = Path(state) if state is not None else platformdirs.user_state_path("mulligan")
-    sessions = root.absolute() / "sessions"
+    rules = protecting(policy or Policy(), protect)
+    sessions = sessions_folder(None if state is None else Path(state))
     remove_remains(sessions)
+    order = Order(isolation, image, None if python is None else Path(python), grant_limits(rules))
+    task = Task(None if workspace is None else Path(workspace), rules, progress, keep)
+    return make_session(sessions, partial(Session._open, order=order, task=task))
+
+
+def make_session(sessions: Path, job: Callable[[Session], None]) -> Session:
+    """A new session in the folder `sessions`, with `job` done on its own thread; of one that fails nothing is left."""
     id = secrets.token_hex(6)
     with ExitStack() as resources:
         session = Session(id, Folders(sessions / id), resources)
         try:
-            session._thread.submit(
-                partial(
-                    session._open,
-                    workspace=None if workspace is None else Path(workspace),
-                    isolation=isolation,
-                    image=image,
-                    python=None if python is None else Path(python),
-                    policy=rules,
-                    progress=progress,
-                    keep=keep,
-                )
-            ).result()
+            session._thread.submit(job, session).result()
         except BaseException:
-            session._thread.submit(resources.close).result()
-            session._thread.shutdown()
+            session._abandon()
             raise
         session._resources = resources.pop_all()
-    threading.Thread(target=session._look_between_actions, name=f"mulligan-look-{id}", daemon=True).start()
     return session
 
 
@@ -581,7 +622,7 @@ async def open_async(
     return AsyncSession(await asyncio.to_thread(job))
 
 
-def _protecting(policy: Policy, globs: Sequence[str]) -> Policy:
+def protecting(policy: Policy, globs: Sequence[str]) -> Policy:
     if isinstance(globs, str):
         raise PolicyError(f"protect is a list of globs, not {globs!r}", hint=f"write protect=[{globs!r}]")
     files = Files(protect=(*policy.files.protect, *map(check_glob, globs)))
@@ -592,7 +633,7 @@ def _remove_files(folders: Folders) -> None:
     """Everything but the ledger, which is the session's history, and the record of its commits."""
     if not (folders.root / KEPT).exists():
         remove_files(folders.root)
-    if not folders.ledger.exists():
+    if not folders.ledger.exists() or (folders.root / WAITING).exists():
         remove_folder(folders.root)
 
 

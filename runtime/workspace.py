@@ -6,9 +6,10 @@ edit, which is right. That costs one read of every file, which a lazy digest wou
 that it should describe may be gone.
 
 The cheap key (inode, ctime_ns, size) is of the *staged* file and answers "did the sandbox change it?". It is
-sound because ctime cannot be forged, the first store through a new memory map moves it, and the sandbox starts
-far later than the kernel's clock tick after staging. The user's side is always compared by content: a key would
-miss an edit within one tick, and commit reads that file anyway to keep its before-image.
+sound because ctime cannot be forged, the first store through a new memory map moves it, and code runs only after the
+kernel's clock tick that follows staging: the sandbox starts far later or, where it runs already, that is waited for.
+The user's side is always compared by content: a key would miss an edit within one tick, and commit reads that file
+anyway to keep its before-image.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import itertools
 import os
 import stat
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,6 +37,7 @@ from mulligan.runtime.folder import (
 Progress = Callable[[int, int], None]
 Tree = list[tuple[bytes, os.stat_result]]
 
+_COARSE = 5  # CLOCK_REALTIME_COARSE, for which Python has no name
 _MODE = 0o777  # setuid, setgid and sticky stay outside: in the sandbox they would mean nothing good
 
 
@@ -79,6 +82,17 @@ def stage(
             return _Staging(original, copy, uid, gid).run(progress or (lambda done, total: None))
     except OSError as error:
         raise _unusable(real, error) from error
+
+
+def await_tick(since: int) -> None:
+    """Until a change to what was staged by `since`, as `tick` tells it, would show in a ctime: 4 ms at the most."""
+    while tick() <= since:
+        time.sleep(0.0002)
+
+
+def tick() -> int:
+    """The clock that the kernel takes ctimes from, in nanoseconds."""
+    return time.clock_gettime_ns(_COARSE)
 
 
 def _checked(source: Path, target: Path) -> Path:

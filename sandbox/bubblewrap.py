@@ -8,7 +8,8 @@ Two ways to become nobody
 
 Dying together
     `--die-with-parent` asks the kernel to kill the sandbox when its parent *thread* ends. Callers come from pools
-    whose threads end, so every bubblewrap is started by one thread that lives as long as this process.
+    whose threads end, so every bubblewrap is started by one thread that lives as long as this process. It does
+    no more than that: one that is slow to make its sandbox keeps no other from being started.
 
     Between root's bubblewrap and a process of another uid that signal is lost: the kernel sends it in the parent's
     name, and the parent has given up the right to signal others. So root's bubblewrap is itself the first process
@@ -120,8 +121,7 @@ class BubblewrapEngine:
             [*bwrap_arguments.around(), str(bwrap), *bwrap_arguments.of_sandbox(isolation, python, options)],
             [*bwrap_arguments.become(isolation), *interior.command(python.executable)],
         )
-        launched = _launcher(os.getpid()).submit(_launch, command, isolation, self._patience)
-        return BubblewrapSandbox(*launched.result(), report)
+        return BubblewrapSandbox(*_launch(command, isolation, self._patience), report)
 
     def reap(self) -> int:
         """Nothing: the kernel killed them with their owners, and there is nothing else."""
@@ -208,15 +208,9 @@ def _launch(
         ]
         ready = ["--info-fd", str(telling.fileno()), "--block-fd", str(waiting.fileno())]
         closing = ["--remount-ro", "/dev", "--remount-ro", "/"]
-        process = subprocess.Popen(
-            [*command.bubblewrap, *accounts, *closing, *ready, "--", *command.run],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env={},
-            pass_fds=(telling.fileno(), waiting.fileno(), *files.values()),
-            start_new_session=True,  # a Ctrl-C in the caller's terminal is the caller's
-        )
+        line = [*command.bubblewrap, *accounts, *closing, *ready, "--", *command.run]
+        passed = (telling.fileno(), waiting.fileno(), *files.values())
+        process = _launcher(os.getpid()).submit(_spawn, line, passed).result()
         assert process.stdout is not None
         tail = Tail(process.stdout).start()
         telling.close()
@@ -231,6 +225,18 @@ def _launch(
             late = str(error).encode() if isinstance(error, TimeoutError) else b""
             raise _refused(tail.bytes() + late) from error
     return process, first, tail
+
+
+def _spawn(line: list[str], passed: tuple[int, ...]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        line,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={},
+        pass_fds=passed,
+        start_new_session=True,  # a Ctrl-C in the caller's terminal is the caller's
+    )
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from mulligan.sandbox import guest, selftest
 from mulligan.sandbox.door import Door
-from mulligan.sandbox.errors import DoorClosed, SandboxError
+from mulligan.sandbox.errors import DoorClosed, SandboxError, WarmFailed
 from mulligan.sandbox.isolation import (
     GUEST,
     RUN,
@@ -26,7 +26,8 @@ from mulligan.sandbox.isolation import (
     Report,
     Sandbox,
 )
-from mulligan.sandbox.kernel import Kernel
+from mulligan.sandbox.kernel import Fork, Kernel
+from mulligan.sandbox.printable import one_line
 
 #: seconds that a sandbox may take to start; a cold engine on a busy machine takes a few
 START = 60.0
@@ -39,10 +40,26 @@ class Confined:
     sandbox: Sandbox
     kernel: Kernel
     report: Report
+    #: the checkpoint of the fresh kernel, before any action
+    root: Fork
+    #: Python that was run before it, and is again wherever a worker is started anew
+    warm: str
     _resources: ExitStack
 
     def close(self) -> None:
         self._resources.close()
+
+    def restart(self) -> tuple[str, ...]:
+        """Start a worker anew, as it was before any action. In words, in what it may be another."""
+        self.kernel.restore(None)
+        if not self.warm:
+            return ()
+        try:
+            warm_up(self.kernel, self.warm)
+        except WarmFailed as error:
+            self.kernel.restore(None)
+            return (error.message,)
+        return ("the code to begin with was run again: what depends on time or chance may differ",)
 
     def last_words(self) -> str:
         """Why the sandbox ended. Waits a moment: its connection may break before its process is seen to have ended."""
@@ -69,11 +86,12 @@ def prepare_files(files: Path, uid: int, gid: int) -> None:
             os.chown(folder, uid, gid)
 
 
-def enter(engine: Engine, isolation: Isolation, files: Path) -> Confined:
+def enter(engine: Engine, isolation: Isolation, files: Path, *, warm: str = "") -> Confined:
     """Start a sandbox around `files`, have it test itself, and connect to its kernel.
 
-    `isolation` is completed here with the mounts that every session has. Raises SandboxError: NoIsolation,
-    ImageMissing, ImageUnusable, SelfTestFailed, DoorClosed.
+    `isolation` is completed here with the mounts that every session has. `warm` is Python that is run when the
+    self-test has passed, before the root's checkpoint. Raises SandboxError: NoIsolation, ImageMissing,
+    ImageUnusable, SelfTestFailed, DoorClosed, WarmFailed.
     """
     with ExitStack() as stack:
         door = stack.enter_context(Door.build())
@@ -87,16 +105,35 @@ def enter(engine: Engine, isolation: Isolation, files: Path) -> Confined:
             probes = _mapping(door.hear(START).get("probes"))
             kernel.wait_ready(START)
             door.hear(START)
-            kernel.checkpoint(ROOT)
+            root = kernel.checkpoint(ROOT if not warm else _COLD)
             probes = {**probes, **door.hear(START)}
         except DoorClosed as error:
             raise DoorClosed(error.message, hint=sandbox.diagnosis() or error.hint) from error
         report = replace(sandbox.report, probes=selftest.check(probes))
-        return Confined(sandbox, kernel, report, stack.pop_all())
+        if warm:
+            warm_up(kernel, warm)
+            root = kernel.checkpoint(ROOT)
+            kernel.thaw()  # what it left running goes on, and is named in `root`
+            kernel.discard([_COLD])
+        return Confined(sandbox, kernel, report, root, warm, stack.pop_all())
 
 
-#: the twin of the fresh kernel, before any action
-ROOT = "root"
+def warm_up(kernel: Kernel, source: str) -> None:
+    """Run what every session is to begin with. It must complete: a session that lacks it would be another."""
+    if not source:
+        return
+    done = kernel.execute(source, lambda event: None, timeout=START, history=False)
+    if not done.ok:
+        error = done.error
+        why = f"{error.name}: {error.value}" if error else done.cause or done.ended
+        raise WarmFailed(
+            f"the code to begin with did not complete: {one_line(why)[:400]}",
+            hint="correct `warm`, or take an image (docker) or a python (bubblewrap) that has what it imports",
+        )
+
+
+#: the twins of the fresh kernel: before any action, and before the code to begin with, for the self-test
+ROOT, _COLD = "root", "cold"
 
 
 def _mounts(files: Path, run: Path) -> tuple[Mount, ...]:

@@ -69,8 +69,7 @@ class DockerSandbox:
             if self._epitaph:
                 return
             last = self.diagnosis().replace("it is running", "it was stopped", 1)
-            _left.add(self._container)
-            with closing(self._client), suppress(OSError):
+            with closing(self._client), suppress(OSError), _noted(self._container):
                 _knock()
                 _remove(self._client.api, self._container)
             self._epitaph = last
@@ -268,6 +267,16 @@ def _remove_left(api: docker.APIClient) -> None:
     """Before anything new: a container that outlived its engine's absence would write beside its successor."""
     for container in tuple(_left):
         _remove(api, container)
+
+
+@contextmanager
+def _noted(container: str) -> Iterator[None]:
+    """What could not be removed is, before the next start. Not before it has failed: starts do not wait for stops."""
+    try:
+        yield
+    except BaseException:
+        _left.add(container)
+        raise
 
 
 def _remove(api: docker.APIClient, container: str) -> None:

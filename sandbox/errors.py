@@ -6,6 +6,7 @@ MulliganError (errors of every room)
     ├── ImageMissing     (FileNotFoundError)  the image or the interpreter is not there
     ├── ImageUnusable    (RuntimeError)       it is there and cannot run the kernel
     ├── SelfTestFailed   (PermissionError)    the sandbox does not confine as promised
+    ├── WarmFailed       (RuntimeError)       what every session was to begin with did not complete
     ├── SandboxLost      (ConnectionError)    it ended, or stopped answering
     ├── DoorClosed       (ConnectionError)    the supervisor never came, or hung up
     └── SnapshotError    (OSError)
@@ -45,6 +46,10 @@ class ImageUnusable(SandboxError, RuntimeError):
 
 
 class SelfTestFailed(SandboxError, PermissionError):
+    pass
+
+
+class WarmFailed(SandboxError, RuntimeError):
     pass
 
 

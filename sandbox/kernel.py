@@ -39,7 +39,6 @@ _INTERRUPT, _RING = 1, 1 << 32
 
 _EXECUTE = {
     "silent": False,
-    "store_history": True,
     "user_expressions": {},
     "allow_stdin": False,
     "stop_on_error": False,  # what stands in line behind an error is to be run all the same
@@ -183,6 +182,17 @@ class Kernel:
         """Whether the supervisor is there."""
         return not self._door.hung_up()
 
+    def waits_unharmed(self, patience: float) -> bool:
+        """Whether the supervisor answers within `patience` seconds, and its worker has not died since it was last
+        asked for anything."""
+        if not self.connected():
+            return False
+        try:
+            self._ask("thaw_request", {}, patience)
+        except (WorkerLost, SandboxLost):
+            return False
+        return self._lost is None
+
     def wait_ready(self, timeout: float = PATIENCE) -> None:
         """Until our subscription to the output channel has arrived: what is printed before that would be lost."""
         deadline = time.monotonic() + timeout
@@ -204,17 +214,20 @@ class Kernel:
         timeout: float | None = None,
         guard: Callable[[], str | None] = lambda: None,
         then: str | None = None,
+        history: bool = True,
     ) -> Execution:
         """Run code and give each output to `on_event` in order, until its reply and its last output are in.
 
         At `timeout` seconds it is interrupted, and killed when it does not obey within `GRACE`. `guard` is asked
         every `LOOK` seconds, and at a `ring`, whether it must end at once, and why. Raises SandboxLost when the whole
         sandbox goes. `then` names a checkpoint that the supervisor begins as soon as the code has ended, as if `begin`
-        had been called; there is none when it was killed, guarded or lost.
+        had been called; there is none when it was killed, guarded or lost. Without `history` it is no numbered input.
         """
         self._silence_alarm()
         started = time.monotonic()
-        message = self._session.msg("execute_request", content={"code": code, **_EXECUTE})
+        message = self._session.msg(
+            "execute_request", content={"code": code, **_EXECUTE, "store_history": history}
+        )
         run = _Run(
             request=str(message["header"]["msg_id"]),
             deadline=None if timeout is None else started + timeout,
@@ -405,7 +418,7 @@ class Kernel:
             _seconds(reply, "cpu"),
         )
 
-    def _ask(self, kind: str, content: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _ask(self, kind: str, content: Mapping[str, Any], patience: float = PATIENCE) -> Mapping[str, Any]:
         """The reply to a request to the supervisor. Raises WorkerLost, TwinLost, SandboxLost."""
         replies: list[Envelope] = []
         request = self._send(self._control, kind, content)
@@ -414,18 +427,22 @@ class Kernel:
             if reply.parent == request:
                 replies.append(reply)
 
-        self._until(lambda: bool(replies), kind, take)
+        self._until(lambda: bool(replies), kind, take, patience)
         return _accept(replies[0].content)
 
     def _until(
-        self, done: Callable[[], bool], kind: str, take: Callable[[Envelope], object] = lambda reply: None
+        self,
+        done: Callable[[], bool],
+        kind: str,
+        take: Callable[[Envelope], object] = lambda reply: None,
+        patience: float = PATIENCE,
     ) -> None:
         """Take in what comes until `done`. Raises WorkerLost when nothing that helps comes, SandboxLost."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + patience
         while not done():
             if (left := deadline - time.monotonic()) <= 0:
                 raise WorkerLost(
-                    f"the sandbox did not answer a {kind.removesuffix('_request')} within {PATIENCE:g} s"
+                    f"the sandbox did not answer a {kind.removesuffix('_request')} within {patience:g} s"
                 )
             ready = dict(self._poller.poll(_milliseconds(left)))
             if self._iopub in ready:

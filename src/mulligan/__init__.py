@@ -9,6 +9,7 @@ from mulligan.policies.policy import Policy
 from mulligan.runtime.checkpoint import Restoration
 from mulligan.runtime.diffs.diff import Diff
 from mulligan.runtime.outcome import Completed, Lost, Outcome, Raised, Refused, Reverted, TimedOut
+from mulligan.runtime.pool import Pool
 from mulligan.runtime.session import AsyncSession, Session
 from mulligan.runtime.session import open_async as aopen
 from mulligan.runtime.session import open_session as open
@@ -25,6 +26,7 @@ __all__ = [
     "MulliganError",
     "Outcome",
     "Policy",
+    "Pool",
     "Raised",
     "Refused",
     "Restoration",
