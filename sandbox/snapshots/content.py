@@ -30,11 +30,16 @@ _WORKERS = min(4, os.cpu_count() or 1)
 _FICLONE = 0x40049409
 _PUNCH_HOLE = 0x02 | 0x01  # with KEEP_SIZE, which the kernel requires
 
+_WRITE = 0x02  #: start to, and do not wait
+
 #: bytes and the offset where they lie
 Pieces = list[tuple[int, bytes]]
 
-_fallocate = ctypes.CDLL(None, use_errno=True).fallocate
+_libc = ctypes.CDLL(None, use_errno=True)
+_fallocate = _libc.fallocate
 _fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+_sync_file_range = _libc.sync_file_range
+_sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
 
 
 def small_key(data: bytes) -> bytes:
@@ -50,10 +55,11 @@ def large_key(fd: int) -> tuple[bytes, int]:
 def copy(source: int, target: int) -> tuple[bytes, int]:
     """Make the content of `target` that of `source`, in place; the key and the length of what was written.
 
-    A source that changes meanwhile gives a torn copy, but its key is the copy's.
+    A source that changes meanwhile gives a torn copy, but its key is the copy's. The disk begins to write at once,
+    while the rest is read and hashed, for the caller waits for it in the end.
     """
     size = os.fstat(source).st_size
-    key = _key(size, _copied(source, target, size))
+    key = _key(size, _written_early(target, _copied(source, target, size)))
     os.ftruncate(target, size)
     return key, size
 
@@ -113,6 +119,14 @@ def _copied(source: int, target: int, size: int) -> Iterator[tuple[int, Pieces]]
             end = start + len(data)
         yield at, pieces
     _punch(target, end, size)
+
+
+def _written_early(target: int, segments: Iterable[tuple[int, Pieces]]) -> Iterator[tuple[int, Pieces]]:
+    for at, pieces in segments:
+        _sync_file_range(
+            target, at, _SEGMENT, _WRITE
+        )  # a hint: what it cannot do, the caller's fdatasync does
+        yield at, pieces
 
 
 def _key(size: int, segments: Iterable[tuple[int, Pieces]]) -> bytes:
