@@ -30,7 +30,7 @@ class Protection:
     """The globs in force. Raises PolicyError for one that is broken."""
 
     def __init__(self, globs: Iterable[str]) -> None:
-        self._specs = [(glob, _compile(glob)) for glob in globs]
+        self._specs = [(glob, compile_glob(glob)) for glob in globs]
 
     def __bool__(self) -> bool:
         return bool(self._specs)
@@ -50,12 +50,13 @@ NOTHING = Protection(())
 def check_glob(glob: object) -> str:
     """The glob itself. Raises PolicyError, which says what is wrong with it."""
     if not isinstance(glob, str):
-        raise PolicyError(f"a protected path is text, not {type(glob).__name__}: {glob!r}", hint=_SAY)
-    _compile(glob)
+        raise PolicyError(f"a glob is text, not {type(glob).__name__}: {glob!r}", hint=_SAY)
+    compile_glob(glob)
     return glob
 
 
-def _compile(glob: str) -> GitIgnoreSpec:
+def compile_glob(glob: str) -> GitIgnoreSpec:
+    """Raises PolicyError, which says what is wrong with it."""
     from pathspec import GitIgnoreSpec
 
     if (wrong := _wrong(glob)) is not None:
@@ -65,7 +66,7 @@ def _compile(glob: str) -> GitIgnoreSpec:
     except (ValueError, re.error) as error:
         raise PolicyError(f"the glob {glob!r} is broken: {error}", hint=_SAY) from error
     if not any(pattern.include for pattern in spec.patterns):
-        raise PolicyError(f"the glob {glob!r} protects nothing", hint=_SAY)
+        raise PolicyError(f"the glob {glob!r} names nothing", hint=_SAY)
     return spec
 
 
@@ -74,7 +75,7 @@ def _wrong(glob: str) -> str | None:
     if not glob.isprintable() or len(glob) > _LONGEST:
         return "has characters that do not print, or too many"
     if glob.startswith("!"):
-        return "takes something out again, which is not to be had: name what is protected"
+        return "takes something out again, which is not to be had: name what is meant"
     if glob.startswith(("/workspace/", "~")) or {".", ".."} & set(parts) or "//" in glob:
         return "is no path in the workspace"
     if parts.count("**") > _STARS or any(part.count("*") > _STARS for part in parts):

@@ -116,10 +116,11 @@ class Checkpoints:
         root = confined.root
         self._known[0] = replace(self._known[0], twin=root.name, children=root.children)
 
-    def begin(self) -> Checkpoint:
-        """The state before any action; the twin of the fresh kernel was made when the sandbox opened."""
+    def begin(self, looked_at: Callable[[int], None] | None = None) -> Checkpoint:
+        """The state before any action; the twin of the fresh kernel was made when the sandbox opened. `looked_at` is
+        called with the size of each entry that is read."""
         root = self._take_in(self._confined.root)
-        shot = self._snapshot()
+        shot = self._snapshot(looked_at)
         stands = root.stands + _too_deep(shot)
         self._known[0] = Checkpoint(
             step=0,
@@ -179,9 +180,11 @@ class Checkpoints:
         self._known[step] = checkpoint
         return checkpoint
 
-    def _snapshot(self) -> Snapshot:
+    def _snapshot(self, looked_at: Callable[[int], None] | None = None) -> Snapshot:
         thorough = self._ghosts or self._linked() or self._store.size <= SMALL
-        return self._store.snapshot(mapped=self._mapped, folders=self.always, thorough=thorough)
+        return self._store.snapshot(
+            mapped=self._mapped, folders=self.always, thorough=thorough, looked_at=looked_at
+        )
 
     def _linked(self) -> bool:
         """Whether a hard link may have been made since the report before the last: one that was asked for just before a

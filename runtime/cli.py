@@ -31,6 +31,7 @@ from rich.console import Console
 
 from mulligan.policies.errors import PolicyError
 from mulligan.policies.loading import load_policy
+from mulligan.policies.policy import Policy
 from mulligan.runtime.diffs.detail import LINES
 from mulligan.runtime.diffs.lines import Bounds
 from mulligan.runtime.errors import SessionBroken, SessionUnknown, StepLetGo, StepUnknown, WorkspaceInvalid
@@ -40,6 +41,7 @@ from mulligan.runtime.notebook import Cell, NotebookInvalid, parse_cells, read_c
 from mulligan.runtime.past import forget, ledgers, list_sessions, open_ledger, open_past, verify
 from mulligan.runtime.render import Page
 from mulligan.runtime.session import Session, open_session
+from mulligan.runtime.waiting import Waiting
 from mulligan.sandbox.errors import MulliganError, SandboxError, SnapshotUnknown, StoreDamaged
 from mulligan.sandbox.printable import printable
 
@@ -49,6 +51,7 @@ EPILOG = """exit codes: 0 all completed; 1 an action failed or a path was not co
 input; 3 no sandbox to be had; 130 interrupted"""
 
 
+_EXCLUDE = 'a path that is not brought in, such as "node_modules/"; may be given again'
 _PROTECT = 'a path that no action may change, such as "data/raw/**"; may be given again'
 
 
@@ -103,16 +106,7 @@ def _run(chosen: argparse.Namespace) -> int:
     policy = load_policy(chosen.policy) if chosen.policy else None
     view: Page | JsonLines = JsonLines(sys.stdout) if chosen.json else Page(_console())
     started = time.monotonic()
-    with open_session(
-        chosen.workspace,
-        isolation=chosen.isolation,
-        image=chosen.image,
-        python=chosen.python,
-        policy=policy,
-        protect=chosen.protect,
-        state=_state(chosen.state),
-        keep=chosen.keep,
-    ) as session:
+    with _opened(chosen, policy) as session:
         view.opened(session, chosen.workspace, time.monotonic() - started)
         code = _play(cells, session, chosen, view)
         if chosen.workspace is not None:
@@ -121,6 +115,22 @@ def _run(chosen: argparse.Namespace) -> int:
             view.kept(session.id)
         view.ended(code)
     return code
+
+
+def _opened(chosen: argparse.Namespace, policy: Policy | None) -> Session:
+    with Waiting() as waiting:
+        return open_session(
+            chosen.workspace,
+            isolation=chosen.isolation,
+            image=chosen.image,
+            python=chosen.python,
+            policy=policy,
+            protect=chosen.protect,
+            exclude=chosen.exclude,
+            state=_state(chosen.state),
+            progress=waiting.progress,
+            keep=chosen.keep,
+        )
 
 
 def _cells(name: str) -> tuple[Cell, ...]:
@@ -328,6 +338,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     add("--python", metavar="PATH", help="the interpreter that bubblewrap's sandbox uses")
     add("--policy", type=Path, metavar="FILE", help="a policy in TOML: limits of the session")
     add("--protect", action="append", default=[], metavar="GLOB", help=_PROTECT)
+    add("--exclude", action="append", default=[], metavar="GLOB", help=_EXCLUDE)
     add("--timeout", type=_seconds, metavar="SECONDS", help="for each action (default: the policy's)")
     add("--state", type=Path, metavar="DIR", help="the folder that sessions are kept in")
     add("--json", action="store_true", help="one JSON object a line, for programs")

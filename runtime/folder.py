@@ -159,10 +159,15 @@ class Folder:
                 found.append((path + b"/" + name if path else name, status))
         return found
 
-    def walk(self, refused: Callable[[bytes, OSError], None]) -> Iterator[tuple[bytes, os.stat_result]]:
+    def walk(
+        self,
+        refused: Callable[[bytes, OSError], None],
+        left_out: Callable[[bytes, bool], object] = lambda path, folder: False,
+    ) -> Iterator[tuple[bytes, os.stat_result]]:
         """Everything below, a folder before what is in it, the content of one folder in a row.
 
-        A folder that cannot be read, or is too deep, is given to `refused` instead of being taken for empty.
+        A folder that cannot be read, or is too deep, is given to `refused` instead of being taken for empty. What is
+        `left_out`, given its path and whether it is a folder, is not looked into.
         """
         waiting = [b""]
         while waiting:
@@ -172,6 +177,7 @@ class Folder:
             except OSError as error:
                 refused(folder, error)
                 continue
+            found = [each for each in found if not left_out(each[0], stat.S_ISDIR(each[1].st_mode))]
             yield from found
             for path, status in found:
                 if not stat.S_ISDIR(status.st_mode):

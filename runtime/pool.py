@@ -29,13 +29,14 @@ from types import TracebackType
 from typing import Self
 
 from mulligan.policies.errors import PolicyError
+from mulligan.policies.exclusion import Exclusion
 from mulligan.policies.policy import Policy
 from mulligan.runtime.errors import PoolClosed
 from mulligan.runtime.grants import grant_limits
+from mulligan.runtime.importing import Progress
 from mulligan.runtime.past import sessions_folder
 from mulligan.runtime.remains import remove_remains
 from mulligan.runtime.session import AsyncSession, Order, Session, Task, make_session, protecting
-from mulligan.runtime.workspace import Progress
 from mulligan.sandbox.engines import choose
 from mulligan.sandbox.errors import MulliganError
 
@@ -99,6 +100,7 @@ class Pool:
         *,
         policy: Policy | None = None,
         protect: Sequence[str] = (),
+        exclude: Sequence[str] = (),
         progress: Progress | None = None,
         keep: bool = False,
     ) -> Session:
@@ -110,7 +112,7 @@ class Pool:
         """
         rules = protecting(policy or self._policy, protect)
         self._check_limits(rules)
-        task = Task(None if workspace is None else Path(workspace), rules, progress, keep)
+        task = Task(None if workspace is None else Path(workspace), rules, progress, keep, Exclusion(exclude))
         while (session := self._take()) is not None:
             if self._is_sound(session):
                 return self._hand_out(session, task)
@@ -123,11 +125,20 @@ class Pool:
         *,
         policy: Policy | None = None,
         protect: Sequence[str] = (),
+        exclude: Sequence[str] = (),
         progress: Progress | None = None,
         keep: bool = False,
     ) -> AsyncSession:
         """As `open`, for event loops."""
-        job = partial(self.open, workspace, policy=policy, protect=protect, progress=progress, keep=keep)
+        job = partial(
+            self.open,
+            workspace,
+            policy=policy,
+            protect=protect,
+            exclude=exclude,
+            progress=progress,
+            keep=keep,
+        )
         return AsyncSession(await asyncio.to_thread(job))
 
     def _check_limits(self, policy: Policy) -> None:

@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 from mulligan.policies.errors import PolicyError
+from mulligan.policies.exclusion import Exclusion
 from mulligan.policies.policy import Files, Policy
 from mulligan.policies.protection import Protection, check_glob
 from mulligan.runtime import commit as committing
@@ -32,6 +33,7 @@ from mulligan.runtime.diffs.parsing import Parsing
 from mulligan.runtime.errors import NothingToUndo, SessionBusy, SessionClosed
 from mulligan.runtime.grants import grant_limits
 from mulligan.runtime.history import History
+from mulligan.runtime.importing import Count, Progress
 from mulligan.runtime.ledger import Ledger
 from mulligan.runtime.past import sessions_folder
 from mulligan.runtime.quota import DiskQuota
@@ -42,7 +44,7 @@ from mulligan.runtime.timeline import Timeline
 from mulligan.runtime.transcript import Transcripts
 from mulligan.runtime.usage import SessionUsage, measure
 from mulligan.runtime.user import claim_user
-from mulligan.runtime.workspace import Baseline, Progress, await_tick, stage, tick
+from mulligan.runtime.workspace import Baseline, await_tick, stage, tick
 from mulligan.sandbox.confined import Confined, enter, prepare_files
 from mulligan.sandbox.engines import choose
 from mulligan.sandbox.isolation import Engine, Isolation, Limits, Report
@@ -81,6 +83,7 @@ class Task:
     policy: Policy
     progress: Progress | None
     keep: bool
+    exclude: Exclusion
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +268,7 @@ class Session:
 
     # -- the user's folder -------------------------------------------------------------------------------------------
 
-    def commit(self, *, progress: Progress | None = None) -> Commit:
+    def commit(self, *, progress: committing.Progress | None = None) -> Commit:
         """Write what changed in the workspace to the user's folder, three-way.
 
         A path that the user changed meanwhile is listed in the result's `conflicts` and left alone.
@@ -276,7 +279,7 @@ class Session:
         """Take the last commit back from the user's folder. Raises NothingToUndo when there is none."""
         return self._do(self._uncommit).result()
 
-    def _commit(self, progress: Progress | None) -> Commit:
+    def _commit(self, progress: committing.Progress | None) -> Commit:
         done = committing.commit(
             self.folders.workspace,
             self._baseline,
@@ -406,8 +409,14 @@ class Session:
         self._enter = partial(enter, engine, described, folders.files, warm=order.warm)
 
     def _stage(self, task: Task) -> None:
-        target, progress = self.folders.workspace, task.progress
-        self._baseline = stage(task.workspace, target, uid=self._uid, gid=self._gid, progress=progress)
+        self._baseline = stage(
+            task.workspace,
+            self.folders.workspace,
+            uid=self._uid,
+            gid=self._gid,
+            progress=task.progress,
+            exclude=task.exclude,
+        )
 
     def _start(self, engine: Engine) -> None:
         engine.reap()
@@ -435,13 +444,18 @@ class Session:
             reenter=self._reenter,
             waited_for=lambda: bool(self._calls),
         )
-        self._story.begin()
+        self._story.begin(self._keeping(task.progress))
         resources.callback(self._story.settle)
         if task.keep:  # from here on, also when this process is killed
             (folders.root / KEPT).touch(mode=0o600)
         (folders.root / WAITING).unlink()  # from here on it leaves its ledger, however it ends
         name = f"mulligan-look-{self.id}"
         threading.Thread(target=self._look_between_actions, name=name, daemon=True).start()
+
+    def _keeping(self, progress: Progress | None) -> Callable[[int], None] | None:
+        """Told of each entry of the first snapshot."""
+        sizes = [entry.size for entry in self._baseline.entries.values()]
+        return None if progress is None else Count(progress, "keeping", len(sizes), sum(sizes)).add
 
     def _protect(self, policy: Policy) -> Protected:
         from mulligan.runtime.protected import Protected
@@ -526,7 +540,7 @@ class AsyncSession:
     async def diff(self, a: int = 0, b: int | None = None) -> Diff:
         return await asyncio.to_thread(self.session.diff, a, b)
 
-    async def commit(self, *, progress: Progress | None = None) -> Commit:
+    async def commit(self, *, progress: committing.Progress | None = None) -> Commit:
         return await self._do(partial(self.session._commit, progress))
 
     async def uncommit(self) -> Commit:
@@ -558,6 +572,7 @@ def open_session(
     python: str | os.PathLike[str] | None = None,
     policy: Policy | None = None,
     protect: Sequence[str] = (),
+    exclude: Sequence[str] = (),
     state: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
     keep: bool = False,
@@ -566,17 +581,18 @@ def open_session(
 
     `isolation` is "auto", "docker" or "bubblewrap". `image` names a Docker image and `python` an interpreter on
     the host for bubblewrap; None means the default. `protect` are globs, besides the policy's, of paths in the
-    workspace that no action may change, such as "data/raw/**" (policies/protection.py). `state` is the folder that
-    sessions are kept in. `progress` is called with (done, all) while the workspace is staged. With `keep` the session's
-    files and snapshots outlive it, for `mulligan diff`; `mulligan forget` removes them.
+    workspace that no action may change, such as "data/raw/**" (policies/protection.py); `exclude` are globs of paths
+    that are not brought in, and that commit never touches (policies/exclusion.py). `state` is the folder that sessions
+    are kept in. `progress` is told, as an `Importing`, how far the workspace is staged and kept for the first time.
+    With `keep` the session's files and snapshots outlive it, for `mulligan diff`; `mulligan forget` removes them.
 
     Raises PolicyError for a broken glob, WorkspaceInvalid, NoIsolation, ImageMissing, ImageUnusable, SelfTestFailed.
     """
-    rules = protecting(policy or Policy(), protect)
+    rules, excluded = protecting(policy or Policy(), protect), Exclusion(exclude)
     sessions = sessions_folder(None if state is None else Path(state))
     remove_remains(sessions)
     order = Order(isolation, image, None if python is None else Path(python), grant_limits(rules))
-    task = Task(None if workspace is None else Path(workspace), rules, progress, keep)
+    task = Task(None if workspace is None else Path(workspace), rules, progress, keep, excluded)
     return make_session(sessions, partial(Session._open, order=order, task=task))
 
 
@@ -602,6 +618,7 @@ async def open_async(
     python: str | os.PathLike[str] | None = None,
     policy: Policy | None = None,
     protect: Sequence[str] = (),
+    exclude: Sequence[str] = (),
     state: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
     keep: bool = False,
@@ -615,6 +632,7 @@ async def open_async(
         python=python,
         policy=policy,
         protect=protect,
+        exclude=exclude,
         state=state,
         progress=progress,
         keep=keep,

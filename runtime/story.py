@@ -91,9 +91,10 @@ class Story:
         self.closing = False
         self.timeline = Timeline()
 
-    def begin(self) -> None:
+    def begin(self, looked_at: Callable[[int], None] | None = None) -> None:
+        """The first checkpoint; `looked_at` is called with the size of each file in it."""
         self._listen()
-        checkpoint = self._checkpoints.begin()
+        checkpoint = self._checkpoints.begin(looked_at)
         self._history.begin()
         self._record("opened", 0, {"isolation": self.confined.report.engine})
         self._record("checkpointed", 0, _checkpoint_record(checkpoint))

@@ -57,7 +57,13 @@ def changes(ours: Folder, baseline: Baseline, after: Path) -> tuple[list[Wish], 
     wishes: list[Wish] = []
     refused: dict[bytes, str] = {}
     seen: set[bytes] = set()
-    for path, status in ours.walk(lambda path, error: refused.update({path: _unreadable(error)})):
+
+    def left_out(path: bytes, folder: bool) -> bool:
+        if (glob := baseline.excluded.glob_of(path, folder=folder)) is not None:
+            refused[path] = f"{glob!r} is excluded from the session"
+        return glob is not None
+
+    for path, status in ours.walk(lambda path, error: refused.update({path: _unreadable(error)}), left_out):
         seen.add(path)
         base = baseline.entries.get(path)
         if base is not None and _untouched(base, status):

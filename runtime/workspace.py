@@ -18,10 +18,11 @@ import itertools
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from mulligan.policies.exclusion import NOTHING, Exclusion
 from mulligan.runtime.errors import WorkspaceInvalid
 from mulligan.runtime.folder import (
     Entry,
@@ -33,8 +34,8 @@ from mulligan.runtime.folder import (
     points_outside,
     transfer,
 )
+from mulligan.runtime.importing import Count, Progress
 
-Progress = Callable[[int, int], None]
 Tree = list[tuple[bytes, os.stat_result]]
 
 _COARSE = 5  # CLOCK_REALTIME_COARSE, for which Python has no name
@@ -47,7 +48,8 @@ class Baseline:
 
     `source` is the folder's real path (None: the session began with an empty workspace) and `identity` its
     device and inode. `left_out` are the sockets, pipes and devices that were not copied. `outside` are the links
-    that led out of the folder from the start, as (path, target).
+    that led out of the folder from the start, as (path, target). What `excluded` names was not brought in, and is
+    never written.
     """
 
     source: Path | None
@@ -55,6 +57,7 @@ class Baseline:
     entries: Mapping[bytes, Entry] = field(default_factory=dict, repr=False)
     left_out: tuple[bytes, ...] = ()
     outside: frozenset[tuple[bytes, bytes]] = frozenset()
+    excluded: Exclusion = NOTHING
 
     def with_changes(self, changes: Mapping[bytes, Entry | None]) -> Baseline:
         """Other entries at these paths; None removes one."""
@@ -63,13 +66,19 @@ class Baseline:
 
 
 def stage(
-    source: Path | None, target: Path, *, uid: int, gid: int, progress: Progress | None = None
+    source: Path | None,
+    target: Path,
+    *,
+    uid: int,
+    gid: int,
+    progress: Progress | None = None,
+    exclude: Exclusion = NOTHING,
 ) -> Baseline:
     """Copy the user's folder to `target`, which is made, or is empty. Raises `WorkspaceInvalid`.
 
     Copied: contents (shared where the filesystem can), modes, mtimes, symlinks as symlinks, hard links, user
-    xattrs, holes. Everything is given to uid and gid when we are root. `progress` is called with (done, all)
-    after each entry. After an error `target` may be partly filled.
+    xattrs, holes; but nothing that is to `exclude`. Everything is given to uid and gid when we are root. `progress` is
+    told of each entry. After an error `target` may be partly filled.
     """
     target.mkdir(parents=True, exist_ok=True)
     if source is None:
@@ -79,7 +88,7 @@ def stage(
     real = _checked(source, target)
     try:
         with Folder.open(real) as original, Folder.open(target) as copy:
-            return _Staging(original, copy, uid, gid).run(progress or (lambda done, total: None))
+            return _Staging(original, copy, uid, gid).run(progress, exclude)
     except OSError as error:
         raise _unusable(real, error) from error
 
@@ -133,21 +142,22 @@ class _Staging:
         self.left_out: list[bytes] = []
         self.linked: dict[tuple[int, int], bytes] = {}
 
-    def run(self, progress: Progress) -> Baseline:
-        tree = list(self.original.walk(_refuse))
-        done = 0
+    def run(self, progress: Progress | None, exclude: Exclusion) -> Baseline:
+        tree = walk(self.original, exclude)
+        count = Count(progress, "copying", len(tree), sum(content_of(status) for _, status in tree))
         for folder, group in itertools.groupby(tree, key=lambda item: item[0].rpartition(b"/")[0]):
             with self.original.at(folder) as there, self.copy.at(folder) as here:
                 for path, status in group:
                     self._entry(path, status, there, here)
-                    progress(done := done + 1, len(tree))
+                    count.add(content_of(status))
         self._finish_folders(tree)
         return Baseline(
             source=self.original.path,
             identity=self.original.identity,
             entries=self.entries,
             left_out=tuple(self.left_out),
-            outside=frozenset(self._outside()),
+            outside=frozenset(leading_outside(self.entries)),
+            excluded=exclude,
         )
 
     def _entry(self, path: bytes, status: os.stat_result, there: int, here: int) -> None:
@@ -228,10 +238,25 @@ class _Staging:
             os.close(source)
             os.close(target)
 
-    def _outside(self) -> Iterable[tuple[bytes, bytes]]:
-        for path, entry in self.entries.items():
-            if entry.kind is Kind.LINK and points_outside(path, entry.content):
-                yield path, entry.content
+
+def walk(original: Folder, exclude: Exclusion) -> Tree:
+    """What is to be brought in, as `Folder.walk` has it. Raises OSError for what may not be looked into."""
+
+    def left_out(path: bytes, folder: bool) -> str | None:
+        return exclude.glob_of(path, folder=folder)
+
+    return list(original.walk(_refuse, left_out))
+
+
+def content_of(status: os.stat_result) -> int:
+    """Bytes of content."""
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
+
+
+def leading_outside(entries: Mapping[bytes, Entry]) -> Iterable[tuple[bytes, bytes]]:
+    for path, entry in entries.items():
+        if entry.kind is Kind.LINK and points_outside(path, entry.content):
+            yield path, entry.content
 
 
 def _reopen(name: bytes, at: int) -> int:

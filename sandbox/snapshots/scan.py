@@ -15,7 +15,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from mulligan.sandbox.snapshots.blobs import SMALL, Blobs, Unkept
@@ -47,7 +47,9 @@ class Scan:
         detector: Detector,
         now_ns: int,
         times_tell: bool,
+        looked_at: Callable[[int], None] | None = None,
     ) -> None:
+        """`looked_at` is called with the size of each entry that is read, in bytes."""
         self._folders = folders
         self._manifest = manifest
         self._blobs = blobs
@@ -55,6 +57,7 @@ class Scan:
         self._detector = detector
         self._settled_ns = now_ns - _TICK_NS
         self._times_tell = times_tell
+        self._looked_at = looked_at
         self._before: dict[bytes, Entry | None] = {}
         self._inodes: set[int] = set()
         self._visited: set[bytes] = set()
@@ -195,6 +198,8 @@ class Scan:
             try:
                 found = self._read(self._folders.at(folder), name, st, known)
                 self._put(path, known, found)
+                if self._looked_at is not None:
+                    self._looked_at(found.entry.size)
                 return found
             except OSError as error:
                 if error.errno not in _MOVED:

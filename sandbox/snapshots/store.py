@@ -110,6 +110,7 @@ class SnapshotStore(StoreReader):
         mapped: Iterable[bytes] = (),
         folders: Iterable[bytes] = (),
         thorough: bool | None = None,
+        looked_at: Callable[[int], None] | None = None,
     ) -> Snapshot:
         """Record the tree as it is now; the head again, without changes, when the tree still equals it.
 
@@ -117,10 +118,13 @@ class SnapshotStore(StoreReader):
         read by content, now and at the next snapshot. `folders` are looked into whether they were reported or not.
         `thorough` compares every entry, and so finds what no watch reports: writes through a second name that came
         and went, or through a lost one. None does so where names have come or gone; False is for who knows that no
-        hard link was made. Raises SnapshotError, with `errno`, when something cannot be read or kept; the head is
+        hard link was made. `looked_at` is called with the size of each entry that is read. Raises SnapshotError, with
+        `errno`, when something cannot be read or kept; the head is
         then where it was, and a later snapshot has all that this one should have had.
         """
-        return self._record(frozenset(mapped), folders=frozenset(folders), thorough=thorough)
+        return self._record(
+            frozenset(mapped), folders=frozenset(folders), thorough=thorough, looked_at=looked_at
+        )
 
     def restore(
         self, id: int, *, mapped: Iterable[bytes] = (), thorough: bool | None = None, keep: bool = True
@@ -218,6 +222,7 @@ class SnapshotStore(StoreReader):
         folders: frozenset[bytes] = frozenset(),
         thorough: bool | None,
         intent: int | None = None,
+        looked_at: Callable[[int], None] | None = None,
     ) -> Snapshot:
         """Scan, keep, commit. A tree that equals the head is the head; the intent to restore the head is none."""
         mapped, self._mapped = mapped | self._mapped, mapped
@@ -227,7 +232,7 @@ class SnapshotStore(StoreReader):
         if thorough or not self._manifest.trusted:
             changed = None
         changed = changed if changed is None else changed | folders
-        snapshot = self._unchanged(changed, mapped) or self._scan(changed, mapped)
+        snapshot = self._unchanged(changed, mapped) or self._scan(changed, mapped, looked_at)
         if snapshot.id != self.head or intent not in (None, self.head):
             with self._restarting(), _explained("take a snapshot"):
                 self._blobs.seal()
@@ -249,12 +254,17 @@ class SnapshotStore(StoreReader):
     def _beyond(self) -> tuple[bytes, ...]:
         return tuple(sorted(self._manifest.beyond))
 
-    def _scan(self, changed: set[bytes] | None, mapped: frozenset[bytes]) -> Snapshot:
+    def _scan(
+        self,
+        changed: set[bytes] | None,
+        mapped: frozenset[bytes],
+        looked_at: Callable[[int], None] | None,
+    ) -> Snapshot:
         id = self._index.next_id()
         with self._restarting(), _explained("take a snapshot"), Folders(self._root) as folders:
             self._blobs.begin(id)
             told = times_tell(self._root)
-            scan = Scan(folders, self._manifest, self._blobs, self._detector, time.time_ns(), told)
+            scan = Scan(folders, self._manifest, self._blobs, self._detector, time.time_ns(), told, looked_at)
             changes = scan.run(changed, mapped)
             if changes or self.head is None:
                 return Snapshot(id, self.head, changes, self._beyond())

@@ -14,6 +14,7 @@ import pytest
 
 from mulligan.runtime.errors import WorkspaceInvalid
 from mulligan.runtime.folder import Kind, points_outside
+from mulligan.runtime.importing import Importing
 from mulligan.runtime.workspace import Baseline, stage
 
 
@@ -135,9 +136,9 @@ def test_without_a_folder_the_workspace_is_empty(target: Path) -> None:
 def test_progress_ends_at_the_number_of_entries(source: Path, target: Path) -> None:
     for name in "abc":
         (source / name).write_text(name)
-    calls: list[tuple[int, int]] = []
-    stage(source, target, uid=os.getuid(), gid=os.getgid(), progress=lambda *seen: calls.append(seen))
-    assert calls == [(1, 3), (2, 3), (3, 3)]
+    told: list[Importing] = []
+    stage(source, target, uid=os.getuid(), gid=os.getgid(), progress=told.append)
+    assert told == [Importing("copying", number, 3, number, 3) for number in (1, 2, 3)]
 
 
 def test_a_folder_that_does_not_exist_is_refused(tmp_path: Path, target: Path) -> None:
