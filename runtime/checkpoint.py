@@ -231,6 +231,8 @@ class Checkpoints:
 
     def bury(self, dead: Sequence[str]) -> None:
         """These twins are gone."""
+        if not dead:
+            return
         for step, checkpoint in self._known.items():
             if checkpoint.twin in dead:
                 self._known[step] = replace(checkpoint, twin=None)

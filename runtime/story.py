@@ -181,7 +181,7 @@ class Story:
         self._stray.add(Stream("stderr", f"[Between actions {found.reason}. It was put back.]\n"))
 
     def _propose(self, action: Action) -> int:
-        step = max(self.timeline.nodes) + 1
+        step = len(self.timeline.nodes)  # they are numbered without a gap
         source = action.source.encode("utf-8", "backslashreplace").decode()[: 1 << 20]
         body = {
             "source": source,

@@ -151,7 +151,22 @@ def _orders(report: Report, isolation: Isolation, key: bytes) -> dict[str, Any]:
     supervised = report.bounds["memory"].enforcement is not Enforcement.KERNEL
     if supervised:
         bounds |= {"data": limits.memory, "nproc": limits.all_pids}
-    return {"key": key.decode(), "limits": bounds, "supervised_memory": limits.memory if supervised else 0}
+    memory = limits.memory if supervised else 0
+    orders = {"key": key.decode(), "limits": bounds, "supervised_memory": memory}
+    return {**orders, "pages_counted": _pages_are_counted()}
+
+
+def _pages_are_counted() -> bool:
+    """Whether this kernel gives anonymous memory by pages of 4 KiB and by huge pages of one size only: there are newer
+    ones that can give other sizes as well, and do not count those in /proc/vmstat."""
+    sizes = Path("/sys/kernel/mm/transparent_hugepage")
+    try:
+        largest = int((sizes / "hpage_pmd_size").read_text()) >> 10
+        chosen = sizes.glob("hugepages-*kB/enabled")
+        others = [each for each in chosen if each.parent.name != f"hugepages-{largest}kB"]
+        return all("[never]" in each.read_text() for each in others)
+    except (OSError, ValueError):
+        return False
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

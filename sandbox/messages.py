@@ -6,6 +6,7 @@ field may be missing, of another type, nested a million deep. What cannot be rea
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -76,13 +77,27 @@ def envelope(header: bytes, parent: bytes, content: bytes) -> Envelope | None:
     if max(map(_pieces, (header, parent, content))) > MOST_PIECES:
         return None
     try:
-        head, above, body = json.loads(header), json.loads(parent), json.loads(content)
+        head, body, above = json.loads(header.decode()), json.loads(content.decode()), _parent(parent)
     except (ValueError, RecursionError):
         return None
-    if not (isinstance(head, dict) and isinstance(above, dict) and isinstance(body, dict)):
+    if not (isinstance(head, dict) and isinstance(body, dict)) or above is None:
         return None
-    return Envelope(_text(head.get("msg_type")), _text(above.get("msg_id")), body)
+    return Envelope(_text(head.get("msg_type")), above, body)
 
+
+def _parent(header: bytes) -> str | None:
+    """The id in the header of a request; None when it is none."""
+    return _read_parent(header) if len(header) > _USUAL else _known_parent(header)
+
+
+def _read_parent(header: bytes) -> str | None:
+    above = json.loads(header.decode())
+    return _text(above.get("msg_id")) if isinstance(above, dict) else None
+
+
+#: bytes of a header as ours are: it comes again with all that answers one request
+_USUAL = 1000
+_known_parent = functools.lru_cache(maxsize=4)(_read_parent)
 
 #: values that one JSON text may hold: each becomes an object of some hundred bytes
 MOST_PIECES = 1_000_000

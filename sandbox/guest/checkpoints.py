@@ -15,10 +15,11 @@ from . import channel, memory, processes
 from .active import Active
 from .entry import Config, report
 from .links import Links
+from .pages import Pages
 from .processes import Identity
 from .signing import Request
 from .sockets import Sockets
-from .survey import Survey, add_bystanders
+from .survey import Known, Survey, add_bystanders
 from .twins import Pending, Twin, Twins
 
 
@@ -32,6 +33,9 @@ class Checkpoints:
         #: stopped while the host takes its snapshot
         self._frozen: list[Identity] = []
         self._usual: dict[str, int] = {}
+        self._known = Known()
+        self._pages = Pages(config.pages_counted)
+        self._unfinished: list[tuple[Pending, Survey]] = []
         #: how many hard links had been asked for at the last checkpoints: one that was asked for just before may be
         #: made just after
         self._counts: deque[int] = deque([0, 0], maxlen=2)
@@ -45,9 +49,10 @@ class Checkpoints:
             self._armed = str(request.content["after"]).encode(), request
         else:
             self._begin(request, worker)
+            self.finish()
 
     def on_end(self, header: bytes, worker: Active | None) -> None:
-        """The execution with this header has ended."""
+        """The execution with this header has ended. What it begins is to be finished when everybody was told."""
         if self._armed is not None and self._armed[0] in header:
             (_, request), self._armed = self._armed, None
             self._begin(request, worker)
@@ -60,16 +65,25 @@ class Checkpoints:
             return self.sockets.refuse(request, "BadId", f"{name!r} is empty or taken")
         ours, theirs = channel.pair()
         pending = Pending(name, request, ours, processes.everyone({worker.pid, *self.twins.pids()}))
-        look = Survey(worker.pid, private=bool(self.config.memory))
+        written = worker.newly_written() if self.config.memory else 0
+        told = not self.config.memory or self._pages.explain(written, alone=not pending.bystanders)
+        look = Survey(worker, self._known, self.links.maps, private=not told)
         self.twins.expect(pending)
         worker.send(channel.CHECKPOINT, [name.encode()], [theirs.detach()])
-        if self.config.memory:
-            pending.private = max(look.private(), worker.newly_written())
-        look.finish()  # while it forks
+        pending.private = max(look.private(), written)
+        self._unfinished.append((pending, look))
+
+    def finish(self) -> None:
+        """What is left to be seen of a checkpoint that was begun, while the worker forks."""
+        while self._unfinished:
+            self._finish(*self._unfinished.pop())
+
+    def _finish(self, pending: Pending, look: Survey) -> None:
+        look.finish()
         pending.seen = self._unusual(look.seen)
         add_bystanders(pending.seen, [pid for pid, _ in pending.bystanders])
         pending.quiet = not pending.bystanders and _only_thread(pending.seen) and self._no_links()
-        self.sockets.tell(request, "checkpoint_begun", {"quiet": pending.quiet})
+        self.sockets.tell(pending.request, "checkpoint_begun", {"quiet": pending.quiet})
 
     def _unusual(self, seen: dict[str, Any]) -> dict[str, Any]:
         """Counts beyond those of the first survey, before any user code: what every worker has and wakes up with."""

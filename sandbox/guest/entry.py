@@ -24,6 +24,8 @@ class Config:
         self.limits: dict[str, int] = told["limits"]
         #: bytes that all processes together may hold where no cgroup bounds them; 0: one does
         self.memory = int(told["supervised_memory"])
+        #: the kernel counts all pages that it gives which are not of 4 KiB (pages.py)
+        self.pages_counted = bool(told["pages_counted"])
         self.next_look = 0.0
         self.probe = True
         self.probes: dict[str, str] = {}

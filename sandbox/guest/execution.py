@@ -16,15 +16,30 @@ from collections.abc import Callable
 from typing import Any
 
 from . import channel
+from .plain import Plain
 from .signing import DELIMITER
 
 Send = Callable[[int, list[bytes]], None]
+
+#: the first value of a JSON text, and where it ends; without what `json.loads` has around it
+_scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
+_quoted = json.encoder.encode_basestring_ascii
+
+
+class Header(dict[str, Any]):
+    """Of a request; `raw` is its JSON, as it came."""
+
+    raw = b"{}"
 
 
 def parse(frames: list[bytes]) -> tuple[list[bytes], dict[str, Any]]:
     """The identities and the message, as ipykernel hands them about, but with times as text."""
     at = frames.index(DELIMITER)
-    header, parent, metadata, content = map(json.loads, frames[at + 2 : at + 6])
+    header, parent, metadata, content = (
+        {} if frame == b"{}" else _scan(frame.decode().lstrip(), 0)[0] for frame in frames[at + 2 : at + 6]
+    )
+    header = Header(header)
+    header.raw = frames[at + 2]
     message = {"parent_header": parent, "metadata": metadata, "content": content, "buffers": frames[at + 6 :]}
     return frames[:at], {
         "header": header,
@@ -34,36 +49,66 @@ def parse(frames: list[bytes]) -> tuple[list[bytes], dict[str, Any]]:
     }
 
 
-async def execute(kernel: Any, send: Send, idents: list[bytes], request: dict[str, Any]) -> None:
+async def execute(
+    kernel: Any, plain: Plain, send: Send, idents: list[bytes], request: dict[str, Any]
+) -> None:
     """Run the code of an execute_request and answer it, whatever becomes of it."""
-    from jupyter_client.session import json_packer
-
     kernel.set_parent(idents, request, channel="shell")
     pid = os.getpid()
-    header, content = json.dumps(request["header"]).encode(), request["content"]
-    shown = {"code": content["code"], "execution_count": kernel.execution_count}
-    send(channel.BEGIN, [header] if content.get("silent") else [header, json.dumps(shown).encode()])
+    header, content = request["header"].raw, request["content"]
+    send(channel.BEGIN, [header] if content.get("silent") else [header, _shown(kernel, content["code"])])
     kernel.pre_handler_hook()
     try:
-        reply = await _run(kernel, content, request["metadata"].get("cellId"))
+        reply, packed = await _run(kernel, plain, content, request["metadata"].get("cellId"))
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
     except (Exception, KeyboardInterrupt, asyncio.CancelledError) as error:
-        reply = {"status": "error", "ename": type(error).__name__, "evalue": str(error), "traceback": []}
+        reply, packed = _failure(error), b""
     finally:
         kernel.post_handler_hook()
     if os.getpid() != pid:
         os._exit(_status(reply))  # user code forked, and its child came back to here
     try:
-        send(channel.END, [header, json_packer(reply), *idents])
+        send(channel.END, [header, packed or _pack(reply), *idents])
     except channel.TooLarge as error:
-        reply = {"status": "error", "ename": type(error).__name__, "evalue": str(error), "traceback": []}
-        send(channel.END, [header, json_packer(reply), *idents])
-    if reply["status"] == "error" and content.get("stop_on_error", True) and not content.get("silent"):
+        reply = _failure(error)
+        send(channel.END, [header, _pack(reply), *idents])
+    failed = reply.get("status") == "error"
+    if failed and content.get("stop_on_error", True) and not content.get("silent"):
         kernel._abort_queues()
 
 
-async def _run(kernel: Any, content: dict[str, Any], cell: str | None) -> dict[str, Any]:
+def _shown(kernel: Any, code: str) -> bytes:
+    """The content of an execute_input."""
+    return b'{"code": %s, "execution_count": %d}' % (_quoted(code).encode(), kernel.execution_count)
+
+
+def _failure(error: BaseException) -> dict[str, Any]:
+    return {"status": "error", "ename": type(error).__name__, "evalue": str(error), "traceback": []}
+
+
+def _pack(reply: dict[str, Any]) -> bytes:
+    from jupyter_client.session import json_packer
+
+    return json_packer(reply)
+
+
+async def _run(
+    kernel: Any, plain: Plain, content: dict[str, Any], cell: str | None
+) -> tuple[dict[str, Any], bytes]:
+    """The reply; packed already where it says nothing else than that all went well."""
+    if plain.takes(content, cell):
+        kernel._forward_input(content.get("allow_stdin", False))
+        try:
+            reply, packed = plain.run(content["code"])
+        finally:
+            kernel._restore_input()
+        if reply is not None:
+            return reply, packed
+    return await _run_by_ipython(kernel, content, cell), b""
+
+
+async def _run_by_ipython(kernel: Any, content: dict[str, Any], cell: str | None) -> dict[str, Any]:
     silent = bool(content.get("silent"))
     reply: dict[str, Any] = await kernel.do_execute(
         content["code"],
@@ -78,7 +123,7 @@ async def _run(kernel: Any, content: dict[str, Any], cell: str | None) -> dict[s
 
 def _status(reply: dict[str, Any]) -> int:
     """What Python would exit with after this."""
-    if reply["status"] != "error":
+    if reply.get("status") != "error":
         return 0
     value = str(reply.get("evalue", ""))
     if reply.get("ename") != "SystemExit":

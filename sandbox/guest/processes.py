@@ -206,12 +206,13 @@ def resident(pid: int) -> int:
 
 
 def written(pid: int) -> int:
-    """Bytes that a process has written in pages of 4 KiB that were not its own, ever: a page fault each. 0 when it is
-    gone."""
+    """Bytes that a process, and children of it that have died, have written in pages of 4 KiB that were not their own,
+    ever: a page fault each. 0 when it is gone."""
     try:
-        return int(read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[7]) * 4096
+        fields = read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return 0
+    return sum(map(int, fields[7:11])) * 4096
 
 
 def field_sum(path: str | int, names: tuple[bytes, ...]) -> int:

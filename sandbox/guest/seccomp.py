@@ -96,6 +96,9 @@ REFUSED: Sequence[Call] = (
 
 #: Calls of which a listener is told before they go on: they make a second name for a file (links.py).
 TOLD: Sequence[Call] = (("link", 86, None), ("linkat", 265, 37))
+#: and this one where it is to share what it maps
+MMAP: Call = ("mmap", 9, 222)
+MAP_SHARED = 1  # set in MAP_SHARED_VALIDATE too, and not in MAP_PRIVATE
 
 CLONE_NEW_ANY = 0x7E020000  # NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
 TIOCSTI, TIOCLINUX = 0x5412, 0x541C
@@ -123,7 +126,7 @@ def program(
     """The filter for one kind of machine, as `uname -m` names it. An unknown one has none: KeyError.
 
     `also` are calls to refuse besides, and `rules` come before those that look at arguments. `telling`: what is in
-    TOLD waits for a listener.
+    TOLD waits for a listener, and so does a map that shares.
     """
     column, arch, _ = ARCHITECTURES[machine]
     code: list[Instruction] = [
@@ -138,9 +141,19 @@ def program(
         code += _when(numbers[column], [_refuse(errno.EPERM)])
     for _, *numbers in TOLD if telling else ():
         code += _when(numbers[column], [(RETURN, 0, 0, TELL)])
+    if telling:
+        _, *of_mmap = MMAP
+        code += _when(of_mmap[column], [_argument(3), (ANY_BIT, 0, 1, MAP_SHARED), (RETURN, 0, 0, TELL)])
     for on_x86_64, on_aarch64, rule in (*rules, *_looking_at_arguments()):
         code += _when((on_x86_64, on_aarch64)[column], rule)
     return [*code, (RETURN, 0, 0, ALLOW)]
+
+
+def number(call: Call) -> int:
+    """Of a call on this machine; -1 where it does not exist. KeyError as for `program`."""
+    _, *numbers = call
+    found = numbers[ARCHITECTURES[platform.machine()][0]]
+    return -1 if found is None else found
 
 
 def install(also: Sequence[Call] = (), rules: Sequence[Rule] = ()) -> None:

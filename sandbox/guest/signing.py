@@ -6,28 +6,28 @@ Source: "Messaging in Jupyter", section "The Wire Protocol".
 
 from __future__ import annotations
 
-import hashlib
 import hmac
+import itertools
 import json
 import uuid
 from datetime import datetime, timezone
 from typing import Any
 
 DELIMITER = b"<IDS|MSG>"
+_WHO = b'"username": "mulligan", "version": "5.4"'
+_HEADER = b'{"msg_id": "%s_%d", "session": "%s", "date": "%s", "msg_type": "%s", ' + _WHO + b"}"
 
 
 class Signer:
     """Signs with HMAC-SHA256. The key is known to the host and to the supervisor, never to the worker."""
 
     def __init__(self, key: bytes) -> None:
-        self._mac = hmac.new(key, digestmod=hashlib.sha256)
+        self._key = key
         self._session = uuid.uuid4().hex
+        self._numbers = itertools.count()
 
     def signature(self, frames: list[bytes]) -> bytes:
-        mac = self._mac.copy()
-        for frame in frames:
-            mac.update(frame)
-        return mac.hexdigest().encode()
+        return hmac.digest(self._key, b"".join(frames), "sha256").hex().encode()
 
     def seal(self, frames: list[bytes], *, requests: bool = False) -> list[bytes] | None:
         """The frames of a worker's message with a true signature in its place, or None when they are not a Jupyter
@@ -57,16 +57,15 @@ class Signer:
         idents: list[bytes] | None = None,
     ) -> list[bytes]:
         """`content` may be JSON already, and `parent` is: both may come from the worker, the kind never does."""
-        header = {
-            "msg_id": uuid.uuid4().hex,
-            "session": self._session,
-            "username": "mulligan",
-            "date": datetime.now(timezone.utc).isoformat(),
-            "msg_type": kind,
-            "version": "5.4",
-        }
+        header = _HEADER % (
+            self._session.encode(),
+            next(self._numbers),
+            self._session.encode(),
+            datetime.now(timezone.utc).isoformat().encode(),
+            kind.encode(),
+        )
         packed = content if isinstance(content, bytes) else json.dumps(content).encode()
-        body = [json.dumps(header).encode(), parent, b"{}", packed]
+        body = [header, parent, b"{}", packed]
         return [*(idents or []), DELIMITER, self.signature(body), *body]
 
 

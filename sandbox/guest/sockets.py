@@ -10,6 +10,9 @@ import zmq
 
 from .signing import Request, Signer
 
+#: as plain numbers, since zmq makes a name of each
+READ, WRITE = int(zmq.POLLIN), int(zmq.POLLOUT)
+_NOW, _MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK) | int(zmq.SNDMORE)
 #: requests taken in a row before the others have their turn
 _TURN = 64
 #: bytes of output that may be under way to a host that says what it has taken in: queues count messages alone
@@ -46,10 +49,9 @@ class Sockets:
     def held_up(self) -> bool:
         return bool(self._held)
 
-    def poll_flags(self) -> Iterator[tuple[zmq.Socket[bytes], int]]:
-        for sock in (self.shell, self.stdin, self.control, self.heartbeat):
-            yield sock, zmq.POLLIN
-        yield self.iopub, zmq.POLLIN | (zmq.POLLOUT if self._held and self._near else 0)
+    def poll_flags(self) -> list[tuple[zmq.Socket[bytes], int]]:
+        incoming = [(sock, READ) for sock in (self.shell, self.stdin, self.control, self.heartbeat)]
+        return [*incoming, (self.iopub, READ | WRITE if self._held and self._near else READ)]
 
     # -- out -------------------------------------------------------------------------------------------------
 
@@ -62,7 +64,7 @@ class Sockets:
         """Send what is held, as far as the clients take it."""
         while self._held and self._near:
             try:
-                self.iopub.send_multipart(self._held[0], zmq.NOBLOCK)
+                _send(self.iopub, self._held[0])
             except zmq.Again:
                 return
             self._sent += sum(map(len, self._held.popleft()))
@@ -79,7 +81,7 @@ class Sockets:
     def send(self, sock: zmq.Socket[bytes], frames: list[bytes] | None) -> None:
         if frames is not None:
             try:
-                sock.send_multipart(frames, zmq.NOBLOCK)
+                _send(sock, frames)
             except zmq.ZMQError:
                 pass  # the client is gone
 
@@ -133,3 +135,10 @@ class Sockets:
             self.heartbeat.send(self.heartbeat.recv(zmq.NOBLOCK), zmq.NOBLOCK)
         except zmq.ZMQError:
             pass
+
+
+def _send(sock: zmq.Socket[bytes], frames: list[bytes]) -> None:
+    """All of them or none: where the first goes out, the others do. Raises zmq.ZMQError."""
+    for frame in frames[:-1]:
+        sock.send(frame, _MORE)
+    sock.send(frames[-1], _NOW)

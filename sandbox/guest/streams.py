@@ -65,7 +65,8 @@ class Stream(io.TextIOBase):
 
     def set_parent(self, parent: dict[str, Any]) -> None:
         """The request whose output this is from now on; called by IPython at the start of each request."""
-        self._parent = json.dumps(parent.get("header", {}), default=_date).encode()
+        header = parent.get("header", {})
+        self._parent = getattr(header, "raw", None) or json.dumps(header, default=_date).encode()
 
     def adopt(self, writer: Writer) -> None:
         """Called in a twin that wakes: it has a channel of its own."""

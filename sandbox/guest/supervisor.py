@@ -26,6 +26,7 @@ from collections.abc import Callable
 from typing import Any
 
 import zmq
+from zmq.backend import zmq_poll
 
 from . import channel, memory, processes
 from .active import Active, spawn
@@ -34,7 +35,7 @@ from .entry import Config, admit, confine, report
 from .links import Links
 from .output import NAMES, Output, Pipe
 from .signing import Request, Signer
-from .sockets import Sockets
+from .sockets import READ, WRITE, Sockets
 from .twins import Twin
 
 #: seconds between two looks at memory where no cgroup bounds it
@@ -144,9 +145,10 @@ class Supervisor:
         self.running = b""
         self.drain_pipes()
         self.flush_stream()
+        self.checkpoints.on_end(header, self.worker)  # first: the worker is idle until it is asked
         self.sockets.send(self.sockets.shell, self.signer.message("execute_reply", reply, header, idents))
         self.say(header, "status", _IDLE)
-        self.checkpoints.on_end(header, self.worker)
+        self.checkpoints.finish()
 
     def say(self, header: bytes, kind: str, content: bytes) -> None:
         """Tell every client about a request of the worker's."""
@@ -157,6 +159,7 @@ class Supervisor:
         self.flush_stream()
         self.sockets.send(self.sockets.shell, self.signer.seal(parts))
         self.checkpoints.on_end(b"".join(parts[-5:]), self.worker)  # of one that was not begun, perhaps
+        self.checkpoints.finish()
 
     def on_ready(self, info: bytes) -> None:
         self.info = json.loads(info)
@@ -401,34 +404,27 @@ class Supervisor:
                 self.flush_stream()
 
     def wait(self) -> set[Any]:
-        poller = zmq.Poller()
-        for sock, flags in self.sockets.poll_flags():
-            poller.register(sock, flags)
-        poller.register(self.door.fileno(), zmq.POLLIN)
-        poller.register(self.children, zmq.POLLIN)
-        for twin in self.twins.listening():
-            poller.register(twin.fileno(), zmq.POLLIN)
-        self.watch_worker(poller)
-        return {key for key, _ in poller.poll(self.timeout())}
+        watched: list[tuple[Any, int]] = [*self.sockets.poll_flags(), (self.door.fileno(), READ)]
+        watched.append((self.children, READ))
+        watched += [(twin.fileno(), READ) for twin in self.twins.listening()]
+        return {key for key, _ in zmq_poll(watched + self.of_worker(), self.timeout())}
 
-    def watch_worker(self, poller: zmq.Poller) -> None:
+    def of_worker(self) -> list[tuple[int, int]]:
         """Its output is not read while clients are behind: that slows it down."""
-        reading = not self.sockets.held_up
+        watched, reading = [], not self.sockets.held_up
         if self.worker is not None:
-            flags = (zmq.POLLIN if reading else 0) | (zmq.POLLOUT if self.worker.outbox else 0)
+            flags = (READ if reading else 0) | (WRITE if self.worker.outbox else 0)
             if flags:
-                poller.register(self.worker.sock.fileno(), flags)
+                watched.append((self.worker.sock.fileno(), flags))
             if reading:
-                poller.register(self.worker.pidfd, zmq.POLLIN)
-        if reading:
-            for pipe in self.pipes:
-                poller.register(pipe.fd, zmq.POLLIN)
+                watched.append((self.worker.pidfd, READ))
+        return watched + ([(pipe.fd, READ) for pipe in self.pipes] if reading else [])
 
-    def timeout(self) -> int | None:
-        """Milliseconds until something is due."""
+    def timeout(self) -> int:
+        """Milliseconds until something is due; -1 where nothing is."""
         due = [self.output.wait(), self.twins.wait(), POLL_FOR_MEMORY if self.config.memory else None]
         times = [each for each in due if each is not None]
-        return math.ceil(min(times) * 1000) if times else None
+        return math.ceil(min(times) * 1000) if times else -1
 
     def attend_worker(self, ready: set[Any]) -> None:
         worker = self.worker

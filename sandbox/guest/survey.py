@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import re
+from collections import deque
 from typing import Any
 
 from . import processes
+from .active import Active
 
 #: libraries whose thread pools start again by themselves in a forked child (OpenBLAS by its fork handlers, the
 #: OpenMP runtimes because the worker pauses them)
@@ -20,18 +22,52 @@ _MOST_MAPPED = 1000
 _NO_FILE = ("/dev/zero", "/memfd:", "/SYSV")
 
 
+class Known:
+    """What the last surveys found in a worker's memory, and whether it must still be so.
+
+    A shared mapping is only made by calls that are counted, and a count that has not moved since the survey before the
+    last says that the last one saw all there is: a call that is counted may be made just after a survey.
+    """
+
+    def __init__(self) -> None:
+        self._worker: Active | None = None
+        self._counts: deque[int] = deque([-1, -1], maxlen=2)
+        self._threads = -1
+        self._found: dict[str, Any] | None = None
+
+    def recall(self, worker: Active, count: int, threads: int) -> dict[str, Any] | None:
+        """What a look at the maps would find; None where one has to look."""
+        settled = count >= 0 and set(self._counts) == {count}
+        same = worker is self._worker and threads == self._threads
+        return self._found if settled and same else None
+
+    def note(self, worker: Active, count: int, threads: int, maps: bytes, found: dict[str, Any]) -> None:
+        if worker is not self._worker:
+            self._counts.append(-1)
+        self._counts.append(count)
+        self._worker, self._threads = worker, threads
+        self._found = found if _none_can_be_written(maps) else None
+
+
 class Survey:
     """A look at a worker about to be asked to fork. It is opened before, as the worker does not let itself be looked
-    at while it forks; its memory is read meanwhile. `seen` has counts and names, bounded."""
+    at while it forks; its memory is read meanwhile, unless what is `known` of it tells enough. `count` is that of
+    shared maps that were asked for. `seen` has counts and names, bounded."""
 
-    def __init__(self, pid: int, *, private: bool) -> None:
+    def __init__(self, worker: Active, known: Known, count: int, *, private: bool) -> None:
         self.seen: dict[str, Any] = {}
-        self._pid = pid
-        self._open: list[int] = []
+        self._worker, self._known, self._count = worker, known, count
+        pid = worker.pid
+        self._maps = self._rollup = -1
         try:
             self.seen |= _descriptors(pid)
-            for name in ("maps", "smaps_rollup") if private else ("maps",):
-                self._open.append(os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC))
+            threads = self.seen["threads"] = max(0, len(os.listdir(f"/proc/{pid}/task")) - 1)
+            if (found := known.recall(worker, count, threads)) is not None:
+                self.seen |= found
+            else:
+                self._maps = os.open(f"/proc/{pid}/maps", os.O_RDONLY | os.O_CLOEXEC)
+            if private:
+                self._rollup = os.open(f"/proc/{pid}/smaps_rollup", os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             self.seen["unseen"] = f"the worker does not let itself be looked at ({error.strerror})"
 
@@ -39,18 +75,21 @@ class Survey:
         """Bytes of pages that the worker has to itself, where that was asked for: those that it has written since it
         was last forked. As much, at the most, does its newest twin hold that nobody else does. Once it forks there are
         none any more, so this comes first, and the worker has enough to do before."""
-        return processes.field_sum(self._open[1], (b"Private_Dirty:",)) if len(self._open) > 1 else 0
+        return processes.field_sum(self._rollup, (b"Private_Dirty:",)) if self._rollup >= 0 else 0
 
     def finish(self) -> None:
         try:
-            if "unseen" not in self.seen:
-                self.seen |= _of_memory(processes.read(self._open[0]))
-                self.seen["threads"] = max(0, len(os.listdir(f"/proc/{self._pid}/task")) - 1)
+            if self._maps >= 0 and "unseen" not in self.seen:
+                maps = processes.read(self._maps)
+                found = _of_memory(maps)
+                self._known.note(self._worker, self._count, self.seen["threads"], maps, found)
+                self.seen |= found
         except OSError as error:
             self.seen["unseen"] = f"the worker's memory cannot be looked at ({error.strerror})"
         finally:
-            for descriptor in self._open:
-                os.close(descriptor)
+            for descriptor in (self._maps, self._rollup):
+                if descriptor >= 0:
+                    os.close(descriptor)
 
 
 def _of_memory(maps: bytes) -> dict[str, Any]:
@@ -130,6 +169,27 @@ def _shared(maps: bytes) -> set[str]:
         return set()
     found = {(int(inode), os.fsdecode(path)) for inode, path in _SHARED.findall(maps)}
     return {_meant(inode, path) for inode, path in found}
+
+
+#: a line of /proc/PID/maps whose mapping is shared; its modes, inode and path
+_ANY_SHARED = re.compile(rb"^\S+ (...s) \S+ \S+ (\d+) *(.*)$", re.MULTILINE)
+
+
+def _none_can_be_written(maps: bytes) -> bool:
+    """Whether no shared mapping is writable or could be made so: each is of a file where nobody may write any."""
+    return all(
+        b"w" not in modes and _is_fixed(int(inode), os.fsdecode(path))
+        for modes, inode, path in _ANY_SHARED.findall(maps)
+    )
+
+
+def _is_fixed(inode: int, path: str) -> bool:
+    """Whether a path leads to this file, on a filesystem that is read-only."""
+    try:
+        same = os.lstat(path).st_ino == inode
+        return same and bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+    except (OSError, ValueError):
+        return False
 
 
 def _meant(inode: int, path: str) -> str:

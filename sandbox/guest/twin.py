@@ -8,6 +8,7 @@ were sent to it meanwhile. That it is alive is learned from the kernel (a pidfd)
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import contextlib
 import ctypes
 import gc
@@ -73,8 +74,9 @@ def _folder() -> str:
         return "/workspace"  # it was deleted under us
 
 
-def fork(worker: Worker, name: bytes, sock: socket.socket) -> bool:
-    """Leave a twin behind on `sock`. False in the parent at once; True in the child, when it has been woken.
+def fork(worker: Worker, name: bytes, descriptor: int) -> bool:
+    """Leave a twin behind, which speaks on the socket `descriptor`. False in the parent at once; True in the child,
+    when it has been woken.
 
     Raises NoFork.
     """
@@ -84,27 +86,44 @@ def fork(worker: Worker, name: bytes, sock: socket.socket) -> bool:
     gc.disable()  # what a collection closes now would be noted as open
     asleep = Asleep()
     wakeup = signal.set_wakeup_fd(-1)
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    mask = _signal.pthread_sigmask(signal.SIG_BLOCK, _ALL)
     score(TWIN_SCORE)  # the twin has it from birth: it may not write its own
     _libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     pid = -1
     try:
         pid = _fork()
         if pid == 0:
-            _sleep(worker, name, sock, asleep)
+            _sleep(worker, name, socket.socket(fileno=descriptor), asleep)
             _discard_signals()
     except OSError as error:
         raise NoFork(error.strerror) from error
     finally:
         if pid != 0:
-            sock.close()
+            os.close(descriptor)
         _libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
         score(ACTIVE_SCORE)
         signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        _signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         if collecting:
             gc.enable()
     return pid == 0
+
+
+#: plain numbers, as `_signal` has them: `signal` makes a name of each, and that writes pages
+_ALL = frozenset(map(int, signal.valid_signals()))
+
+
+def _fork() -> int:
+    if sys.version_info >= (3, 12):
+        with _no_deprecations():
+            pid = os.fork()
+    else:
+        pid = os.fork()
+    if pid == 0:
+        _children.clear()
+    else:
+        _children.add(pid)
+    return pid
 
 
 @contextlib.contextmanager
@@ -115,32 +134,35 @@ def _no_deprecations() -> Iterator[None]:
         yield
 
 
-_WITHOUT_WARNINGS = _no_deprecations if sys.version_info >= (3, 12) else contextlib.nullcontext
-
-
-def _fork() -> int:
-    with _WITHOUT_WARNINGS():
-        pid = os.fork()
-    if pid == 0:
-        _children.clear()
-    else:
-        _children.append(pid)
-    return pid
-
-
 def _collect() -> None:
-    """Collect twins of ours that were discarded: they are our children, and would stay zombies."""
-    for pid in list(_children):
-        try:
-            gone = os.waitpid(pid, os.WNOHANG)[0] != 0
-        except ChildProcessError:
-            gone = True  # user code has waited for any child
-        if gone:
-            _children.remove(pid)
+    """Collect twins of ours that were discarded: they are our children, and would stay zombies. Those of user code are
+    left to it; where one of them stands before ours, each of ours is asked for."""
+    while (pid := _some_dead_child()) in _children:
+        _collect_one(pid)
+    if pid:
+        for each in tuple(_children):
+            _collect_one(each)
+
+
+def _some_dead_child() -> int:
+    try:
+        found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return 0
+    return found.si_pid if found is not None else 0
+
+
+def _collect_one(pid: int) -> None:
+    try:
+        gone = os.waitpid(pid, os.WNOHANG)[0] != 0
+    except ChildProcessError:
+        gone = True  # user code has waited for any child
+    if gone:
+        _children.discard(pid)
 
 
 #: the twins that this process has forked
-_children: list[int] = []
+_children: set[int] = set()
 
 
 def _sleep(worker: Worker, name: bytes, sock: socket.socket, asleep: Asleep) -> None:
@@ -150,7 +172,6 @@ def _sleep(worker: Worker, name: bytes, sock: socket.socket, asleep: Asleep) -> 
     while True:
         worker.leave()
         _libc.prctl(PR_SET_NAME, b"mulligan-twin", 0, 0, 0)
-        random.setstate(asleep.dice)
         channel.Writer(sock).send(channel.FROZEN, [name])
         successor = _await_wake(channel.Reader(sock))
         worker.join(sock)
@@ -163,6 +184,7 @@ def _sleep(worker: Worker, name: bytes, sock: socket.socket, asleep: Asleep) -> 
             successor.close()
             break
         sock = successor
+    random.setstate(asleep.dice)
     _libc.prctl(PR_SET_NAME, b"mulligan-worker", 0, 0, 0)
 
 
@@ -228,12 +250,14 @@ def _openmp_libraries() -> list[str]:
     return sorted(found)
 
 
-def confession() -> dict[str, Any]:
-    """What the worker says of itself that the kernel does not know: names of threads. Hints for people; what is
-    counted as out of reach, the supervisor counts itself."""
+def confession() -> bytes:
+    """What the worker says of itself that the kernel does not know, as JSON: names of threads. Hints for people; what
+    is counted as out of reach, the supervisor counts itself."""
+    if threading.active_count() < 2:
+        return b"{}"
     main = threading.main_thread()
     names = [thread.name for thread in threading.enumerate() if thread is not main]
-    return {"threads": [str(name)[:100] for name in names[:50]]}
+    return json.dumps({"threads": [str(name)[:100] for name in names[:50]]}).encode()
 
 
 def memory_probe(pid: int) -> str:

@@ -17,11 +17,13 @@ if __name__ == "__main__" and not __package__:
     __package__ = "mulligan_guest"
     __import__(__package__)
 
+import _signal  # type: ignore[import-not-found]
 import asyncio
 import gc
 import json
 import logging
 import os
+import select
 import selectors
 import signal
 import socket
@@ -29,10 +31,11 @@ import sys
 from typing import Any
 
 from . import channel, execution, twin
+from .plain import Plain
 from .streams import Pipes, Stream
 
 #: seconds without a request after which the next one's page faults are taken beforehand
-WARM_AFTER = 0.002
+WARM_AFTER = 0.010
 
 
 class Frames:
@@ -75,6 +78,7 @@ class Worker:
         self.pipes = Pipes()
         self._nothing: list[bytes] = []
         self.kernel: Any = None
+        self.plain: Plain
 
     def _adopt(self, sock: socket.socket) -> None:
         self.sock, self._pid = sock, os.getpid()
@@ -95,6 +99,7 @@ class Worker:
             Stream(*each, self.writer, self.pipes) for each in (("stdout", 1), ("stderr", 2))
         )
         self.kernel = make_kernel(self)
+        self.plain = Plain(self.kernel.shell)
         sys.path.insert(0, "")  # only now: the kernel's own imports are not looked for in the workspace
         self._nothing = a_request_for_nothing(self.kernel.session)
         for name, stream in (("stdout", self.stdout), ("stderr", self.stderr)):
@@ -135,12 +140,29 @@ class Worker:
                 await self._handle(self._inbox.pop(0))
                 if os.getpid() != self._pid:
                     os._exit(0)  # user code forked, and its child came back to here
-            self._arrived.clear()
-            if self._cold:
-                self._loop.call_later(WARM_AFTER, self._arrived.set)
-            await self._arrived.wait()
+            if not self._wait_alone():
+                self._arrived.clear()
+                if self._cold:
+                    self._loop.call_later(WARM_AFTER, self._arrived.set)
+                await self._arrived.wait()
             if self._cold and not self._inbox:
                 await self.warm()
+
+    def _wait_alone(self) -> bool:
+        """Wait for a message, or until it is time to get warm, without a turn of the event loop, which writes a hundred
+        pages. False where something else is to happen in the loop."""
+        loop: Any = self._loop
+        if loop._ready or loop._scheduled or len(loop._selector.get_map()) > 2:
+            return False
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN)
+        poll.register(loop._ssock, select.POLLIN)  # threads and signals ask for a turn there
+        ready = [fd for fd, _ in poll.poll(WARM_AFTER * 1000 if self._cold else None)]
+        if loop._ssock.fileno() in ready or loop._ready or loop._scheduled:
+            return False
+        if ready:
+            self._receive()
+        return True
 
     async def _handle(self, message: channel.Message) -> None:
         if message.kind == channel.SHELL:
@@ -157,38 +179,49 @@ class Worker:
 
         idents, request = execution.parse(frames)
         if request["msg_type"] == "execute_request" and not self.kernel._aborting:
-            return await execution.execute(self.kernel, self.send, idents, request)
+            return await execution.execute(self.kernel, self.plain, self.send, idents, request)
         await self.kernel.dispatch_shell([zmq.Frame(frame) for frame in frames])
 
     async def warm(self) -> None:
         """Run nothing, unseen and unheard: the first execution after a fork pays the page faults of
-        copy-on-write, and here they are paid while nobody waits. Callbacks of user code are left out."""
-        events = self.kernel.shell.events
-        callbacks, events.callbacks = events.callbacks, {name: [] for name in events.callbacks}
+        copy-on-write, and here they are paid while nobody waits. What user code has added is left out."""
+        shell = self.kernel.shell
+        aside: tuple[tuple[Any, str, Any], ...] = (
+            (shell.events, "callbacks", {name: [] for name in shell.events.callbacks}),
+            (shell, "ast_transformers", []),
+            (shell, "input_transformers_post", []),
+            (shell, "last_execution_succeeded", True),
+            (shell, "last_execution_result", None),
+        )
+        before = [(where, name, getattr(where, name)) for where, name, _ in aside]
+        for where, name, value in aside:
+            setattr(where, name, value)
         self._muted, self._cold = True, False
         try:
             await self.dispatch(self._nothing)
         finally:
             self._muted = False
-            events.callbacks = callbacks
+            for where, name, value in before:
+                setattr(where, name, value)
 
     # -- checkpoint -----------------------------------------------------------------------------------------
 
     def _checkpoint(self, name: bytes, fd: int) -> None:
         try:
-            if not twin.fork(self, name, socket.socket(fileno=fd)):
-                self.send(channel.CHECKPOINT, [name, json.dumps(twin.confession()).encode()])
+            if not twin.fork(self, name, fd):
+                self.send(channel.CHECKPOINT, [name, twin.confession()])
         except twin.NoFork as error:
             self.send(channel.CHECKPOINT, [name, b"", str(error).encode()])
 
     def leave(self) -> None:
-        """In a twin: the channel belongs to the worker that goes on."""
-        self._loop.remove_reader(self.sock)
-        self.sock.close()
-        self._inbox.clear()
+        """In a twin: the channel belongs to the worker that goes on. Of more than that only who wakes gets rid."""
+        os.close(self.sock.fileno())
 
     def join(self, sock: socket.socket) -> None:
         """In a twin that wakes: serve on its own socket from now on."""
+        self._loop.remove_reader(self.sock)
+        self.sock.detach()
+        self._inbox.clear()
         self._adopt(sock)
         self.stdout.adopt(self.writer)
         self.stderr.adopt(self.writer)
@@ -235,11 +268,11 @@ def make_kernel(worker: Worker) -> Any:
         _supports_kernel_subshells = False
 
         def pre_handler_hook(self) -> None:
-            self.saved_sigint_handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+            self.saved_sigint_handler = _signal.signal(_signal.SIGINT, _signal.default_int_handler)
             signal.set_wakeup_fd(worker.waking, warn_on_full_buffer=False)
 
         def post_handler_hook(self) -> None:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
 
         def _input_request(self, prompt: str, ident: Any, parent: Any, password: bool = False) -> str:
             capture = Capture()
@@ -270,6 +303,8 @@ def make_kernel(worker: Worker) -> Any:
         config=config,
     )
     del sys.modules["debugpy"]
+    # For good: each change of the built-in names makes Python look up anew all that it had found among them.
+    kernel.shell.builtin_trap.__enter__()
     return kernel
 
 

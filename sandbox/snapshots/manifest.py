@@ -103,6 +103,13 @@ class Manifest:
                 if known.entry.kind is Kind.FOLDER:
                     todo.append(path)
 
+    def everything(self) -> Iterator[tuple[bytes, Known]]:
+        """Every path, the root's (empty) first, and what is known of it."""
+        for folder, entries in self.folders.items():
+            prefix = folder + b"/" if folder not in (b"", _ABOVE) else b""
+            for name, known in entries.items():
+                yield prefix + name, known
+
     def apply(self, changes: Iterable[Change]) -> None:
         """Become what the changes lead to. How the disk looks there now is not known, so those paths are
         dirty. Folders that were there keep their inode, by which the next scan knows that they need not be

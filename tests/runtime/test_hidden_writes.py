@@ -85,3 +85,26 @@ def test_each_step_has_what_it_wrote(large: Session, way: str) -> None:
     for step, wanted in [(second, "later"), (third, "third"), (first, "first"), (second, "later")]:
         large.goto(step)
         assert (step, text(large)) == (step, wanted)
+
+
+LOOK_ON = """
+import ctypes
+f = open('near/file', 'r+b'); m = mmap.mmap(f.fileno(), 4096, prot=mmap.PROT_READ)
+libc = ctypes.CDLL(None)
+"""
+WRITE = """
+libc.mmap.restype, libc.mmap.argtypes = ctypes.c_void_p, (
+    ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
+found = next(line for line in open('/proc/self/maps') if line.rstrip().endswith('near/file'))
+at = int(found.partition('-')[0], 16)
+assert libc.mprotect(ctypes.c_void_p(at), ctypes.c_size_t(4096), 3) == 0
+ctypes.memmove(at, b'later', 5)
+"""
+
+
+def test_a_map_that_was_only_to_be_read_and_is_written_steps_later_is_noticed_then(large: Session) -> None:
+    before = [done(large, LOOK_ON), *(done(large, f"x = {n}") for n in range(4))][-1]
+    after = done(large, WRITE)
+    for step, wanted in [(before, "first"), (after, "later"), (before, "first")]:
+        large.goto(step)
+        assert (step, text(large)) == (step, wanted)

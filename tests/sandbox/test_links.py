@@ -85,3 +85,19 @@ broken._serve()
 print(broken.count)
 """
     assert told(tmp_path, script) == "-1"
+
+
+def test_shared_maps_are_counted_whatever_they_may_do_and_private_ones_are_not(tmp_path: Path) -> None:
+    script = """
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
+open("file", "w").write("x" * 4096)
+held = os.open("file", os.O_RDWR)
+def child(shared, protection):
+    if (pid := os.fork()) == 0:
+        os._exit(libc.mmap(None, 4096, protection, shared, held, 0) == 2**64 - 1)
+    return os.waitpid(pid, 0)[1]
+made = [child(1, 0), child(1, 1), child(1, 3), child(3, 3), child(2, 3)]
+print(made, links.maps, links.count)
+"""
+    assert told(tmp_path, script) == "[0, 0, 0, 0, 0] 4 0"
