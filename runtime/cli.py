@@ -21,7 +21,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -113,6 +113,9 @@ def _run(chosen: argparse.Namespace) -> int:
             code = _finish(session, chosen, view, code)
         if chosen.keep:
             view.kept(session.id)
+        if isinstance(view, JsonLines):
+            with suppress(SandboxError, SessionBroken):  # of a sandbox that is gone there is nothing to tell
+                view.used(session.usage())
         view.ended(code)
     return code
 

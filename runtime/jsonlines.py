@@ -20,6 +20,7 @@ Every object has `type`; these types and keys are stable, and new ones may be ad
     entry        entry {id, time (nanoseconds since 1970), kind, step, body}
     ledgers      sessions (ids, the newest last)
     chained      session, entries, head
+    usage        memory, twins, twin_memory, cpu, processes, threads, disk, files, history (see usage.py)
     kept         session
     verified     session, faults (texts, none when all is whole), snapshots, contents, bytes
     forgotten    session
@@ -49,6 +50,7 @@ from mulligan.runtime.outcome import Lost, Outcome, Refused, Reverted
 from mulligan.runtime.past import Found, Verified
 from mulligan.runtime.session import Session
 from mulligan.runtime.step import Step
+from mulligan.runtime.usage import SessionUsage
 from mulligan.sandbox.messages import Clear, Display, Error, Event, Result, Stream
 from mulligan.sandbox.snapshots import Holdings
 
@@ -182,6 +184,9 @@ class JsonLines:
             contents=has.contents,
             bytes=has.bytes,
         )
+
+    def used(self, usage: SessionUsage) -> None:
+        self._write("usage", **usage.record())
 
     def forgotten(self, session: str) -> None:
         self._write("forgotten", session=session)

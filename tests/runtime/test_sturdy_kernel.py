@@ -174,6 +174,25 @@ def test_recursion_to_the_limit_and_beyond_it_leaves_the_session_whole(session: 
     assert_all_is_as_it_was(session)
 
 
+def test_malloc_until_there_is_no_more_costs_at_most_the_step(isolation: str, tmp_path: Path) -> None:
+    policy = mulligan.Policy(resources=Resources(memory=500 << 20))
+    source = """
+kept.append('wreck')
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.memset.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+libc.malloc.argtypes = [ctypes.c_size_t]
+while block := libc.malloc(16 << 20):
+    libc.memset(block, 1, 16 << 20)
+"""
+    with mulligan.open(isolation=isolation, state=tmp_path, policy=policy) as session:
+        session.run("import ctypes; kept = ['kept']")
+        step = session.run(source, timeout=60)
+        assert step.outcome.kind in ("completed", "lost"), step.outcome  # the kernel says no, or kills
+        if step.outcome.kind == "completed":
+            session.undo()
+        assert session.run("print(kept)", timeout=60).outcome.stdout == "['kept']\n"
+
+
 def test_a_memory_that_runs_out_is_named_as_the_cause(isolation: str, tmp_path: Path) -> None:
     policy = mulligan.Policy(resources=Resources(memory=400 << 20))
     with mulligan.open(isolation=isolation, state=tmp_path, policy=policy) as session:
