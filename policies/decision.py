@@ -21,12 +21,14 @@ class Decision(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What one rule decided. `rule` is its name in the policy, `instead` what would have been allowed."""
+    """What one rule decided. `rule` is its name in the policy, `instead` what would have been allowed, and `place` the
+    file and line where it stands, if it stands in one."""
 
     decision: Decision
     rule: str
     reason: str
     instead: str = ""
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)

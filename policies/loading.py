@@ -1,99 +1,170 @@
-"""Reading a policy from a TOML file. The only file that this room reads is the one it is given.
+"""Reading a policy from a YAML file, with the files and presets that it extends. This room reads no other files.
 
-    [resources]
-    memory = "2GiB"
-    wall = 30
+    extends: analysis
+    resources:
+      memory: 2GiB
+      wall: 30
 
-Whatever is wrong is said with the file, the line where it is known, and the key that was probably meant.
+Whatever is wrong is said with file, line, column and key, and with what was probably meant.
 """
 
 from __future__ import annotations
 
 import difflib
-import re
-import tomllib
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import ValidationError
 
+from mulligan.policies.complaints import complaint, problems_of, unwritten
+from mulligan.policies.document import LARGEST, Node, read_document
 from mulligan.policies.errors import PolicyError
-from mulligan.policies.policy import Policy
+from mulligan.policies.narrowing import Problem, both, within
+from mulligan.policies.policy import RULES, Policy
 
-_LARGEST = 1 << 20
+PRESETS = Path(__file__).parent / "presets"
+
+#: files that extend one another, one in the other
+_DEEPEST = 8
+
+
+def preset_names() -> tuple[str, ...]:
+    return tuple(sorted(path.stem for path in PRESETS.glob("*.yaml")))
+
+
+def find_policy(name: str | Path) -> Policy:
+    """The preset of that name, or the policy in that file. Raises PolicyError; a file that is called as a preset is
+    named by its path, ./analysis."""
+    return _Loading().named(str(name), Path(), "")
 
 
 def load_policy(path: Path) -> Policy:
     """The policy in a file. Raises `PolicyError`, for a file that cannot be read as well."""
+    return _Loading().file(path)
+
+
+def parse_policy(text: str, *, origin: str = "policy", folder: Path = Path()) -> Policy:
+    """The policy in a text; `origin` names it in errors, and what it extends is looked for in `folder`. Raises
+    `PolicyError`."""
+    return _Loading().text(text, origin, folder)
+
+
+def read_policy_text(path: Path, place: str = "") -> str:
+    """`place` is where the file was named, for the error that it cannot be read."""
     try:
         with path.open("rb") as file:
-            data = file.read(_LARGEST + 1)
-    except OSError as error:
-        raise PolicyError(f"{path}: {error.strerror}", hint="name a TOML file that you can read") from error
-    if len(data) > _LARGEST:
-        raise PolicyError(f"{path}: more than {_LARGEST:,} bytes", hint="this is not a policy file")
+            data = file.read(LARGEST + 1)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise PolicyError(
+            f"{place}{path}: {why}", hint="name a policy file that you can read, or a preset"
+        ) from error
+    if len(data) > LARGEST:
+        raise PolicyError(f"{path}: more than {LARGEST:,} bytes", hint="this is not a policy file")
     try:
-        return parse_policy(data.decode(), origin=str(path))
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise PolicyError(f"{path}, line {line}: not UTF-8", hint="save the file as UTF-8") from error
+        raise PolicyError(f"{path}:{line}: not UTF-8", hint="save the file as UTF-8") from error
 
 
-def parse_policy(text: str, *, origin: str = "policy") -> Policy:
-    """The policy in a text; `origin` names it in errors. Raises `PolicyError`."""
-    try:
-        return Policy.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise PolicyError(f"{origin}: not TOML: {error}") from error
-    except ValidationError as error:
-        problems = [_problem(text, origin, detail) for detail in error.errors()]
-        hints = dict.fromkeys(hint for _, hint in problems if hint)
-        raise PolicyError("\n".join(said for said, _ in problems), hint="; ".join(hints)) from error
+class _Loading:
+    """One policy with all that it extends; `_way` are the files on the way down."""
 
+    def __init__(self) -> None:
+        self._way: list[Path] = []
 
-def _problem(text: str, origin: str, detail: ErrorDetails) -> tuple[str, str]:
-    keys = [str(part) for part in detail["loc"]]
-    place = origin if (line := _line(text, keys)) is None else f"{origin}, line {line}"
-    if detail["type"] == "extra_forbidden":
-        return f"{place}: unknown key {'.'.join(keys)!r}", _nearest(keys)
-    return f"{place}: {'.'.join(keys)}: {detail['msg'].removeprefix('Value error, ')}", ""
+    def named(self, name: str, folder: Path, place: str) -> Policy:
+        if name in preset_names():
+            return self.file(PRESETS / f"{name}.yaml", origin=name)
+        path = folder / name
+        if path.suffix or "/" in name or path.exists():
+            return self.file(path, place=place)
+        close = difflib.get_close_matches(name, preset_names(), n=1)
+        meant = f"did you mean {close[0]!r}? The" if close else "the"
+        hint = (
+            f"{meant} presets are {', '.join(preset_names())}; a file is named with its ending, {name}.yaml"
+        )
+        raise PolicyError(f"{place}no preset and no file is called {name[:200]!r}", hint=hint)
 
-
-def _nearest(keys: Sequence[str]) -> str:
-    """The known key that the last one is closest to, in its own section or, failing that, in any."""
-    here = {
-        f"{prefix}{name}": name for prefix, name in _known() if prefix == "".join(f"{k}." for k in keys[:-1])
-    }
-    everywhere = {f"{prefix}{name}": name for prefix, name in _known()}
-    for candidates in (here, everywhere):
-        close = difflib.get_close_matches(keys[-1], list(candidates.values()), n=1)
-        if close:
-            return (
-                "did you mean "
-                + repr(next(full for full, name in candidates.items() if name == close[0]))
-                + "?"
+    def file(self, path: Path, *, origin: str = "", place: str = "") -> Policy:
+        if path.suffix == ".toml":
+            hint = "write the same keys as YAML: 'resources:' and below it, indented, 'memory: 4GiB'"
+            raise PolicyError(f"{place}{path}: policies are YAML files, not TOML", hint=hint)
+        if (real := path.absolute()) in self._way or len(self._way) == _DEEPEST:
+            circle = " → ".join(str(each.name) for each in (*self._way, path))
+            raise PolicyError(
+                f"{place}policies extend one another without end: {circle}", hint="break the circle"
             )
-    return "known here: " + ", ".join(here or everywhere)
+        self._way.append(real)
+        policy = self.text(read_policy_text(path, place), origin or str(path), path.parent)
+        self._way.pop()
+        return policy
+
+    def text(self, text: str, origin: str, folder: Path) -> Policy:
+        document = read_document(text, origin)
+        if not isinstance(document.value, dict):
+            hint = "write sections such as 'files:' and 'network:', each at the beginning of a line"
+            raise PolicyError(f"{origin}:{document.place.line}: a policy is made of sections", hint=hint)
+        if empty := list(unwritten(document)):
+            raise complaint(origin, document, empty)
+        outer = self._extended(document, origin, folder)
+        data = {key: node.plain() for key, node in document.value.items() if key != "extends"}
+        try:
+            policy = Policy.model_validate(data, context=tuple(outer.secrets) if outer else ())
+        except ValidationError as error:
+            raise complaint(origin, document, problems_of(document, error)) from error
+        policy = _placed(policy, document, origin)
+        if outer is None:
+            return policy
+        joined, problems = within(outer, policy)
+        if problems:
+            raise complaint(origin, document, problems)
+        return joined
+
+    def _extended(self, document: Node, origin: str, folder: Path) -> Policy | None:
+        """What the policy extends; of several, what they all allow."""
+        assert isinstance(document.value, dict)
+        if (node := document.value.get("extends")) is None:
+            return None
+        names = [each.value for each in node.value] if isinstance(node.value, tuple) else [node.value]
+        if not names or not all(isinstance(name, str) for name in names):
+            problem = Problem(
+                ("extends",), "extends names no preset and no file", "write such as extends: analysis"
+            )
+            raise complaint(origin, document, [problem])
+        place = f"{origin}:{node.place.line}:{node.place.column}: "
+        first, *others = (self.named(str(name), folder, place) for name in names)
+        for other in others:
+            first = both(first, other)
+        return first
 
 
-def _known() -> Iterator[tuple[str, str]]:
-    for section, field in Policy.model_fields.items():
-        yield "", section
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from ((f"{section}.", name) for name in field.annotation.model_fields)
+def _placed(policy: Policy, document: Node, origin: str) -> Policy:
+    """The policy, whose rules and keys know where they stand."""
+    assert isinstance(document.value, dict)
+    update = {}
+    for name in RULES:
+        node = document.value.get(name)
+        if node is not None and isinstance(node.value, tuple):
+            pairs = zip(getattr(policy, name), node.value, strict=True)
+            update[name] = tuple(rule.at(f"{origin}:{item.place.line}") for rule, item in pairs)
+    placed = policy.model_copy(update=update)
+    placed._places = dict(_places(document, origin, ()))
+    return placed
 
 
-def _line(text: str, keys: Sequence[str]) -> int | None:
-    """The line that sets a key, for tables written as `[section]`; None for any other way of writing it."""
-    section = ""
-    for number, line in enumerate(text.splitlines(), 1):
-        if header := re.fullmatch(r"\s*\[\s*([\w.-]+)\s*\]\s*(?:#.*)?", line):
-            section = header[1]
-            if section == ".".join(keys):
-                return number
-        elif re.match(rf"""\s*["']?{re.escape(keys[-1])}["']?\s*=""", line) and section == ".".join(
-            keys[:-1]
-        ):
-            return number
-    return None
+def _places(node: Node, origin: str, way: tuple[str, ...]) -> list[tuple[tuple[str, ...], str]]:
+    """Of every key that is no rule's, and of every text in a list."""
+    found: list[tuple[tuple[str, ...], str]] = []
+    if isinstance(node.value, dict):
+        for key, inner in node.value.items():
+            if key not in RULES:
+                found.append(((*way, key), f"{origin}:{node.keys[key].line}"))
+                found += _places(inner, origin, (*way, key))
+    elif isinstance(node.value, tuple):
+        found += [
+            ((*way, each.value), f"{origin}:{each.place.line}")
+            for each in node.value
+            if isinstance(each.value, str)
+        ]
+    return found

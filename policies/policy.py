@@ -1,17 +1,38 @@
-"""The rules in force, as an immutable value. An unknown key is refused: a misspelt rule is no missing rule."""
+"""The rules in force, as an immutable value. An unknown key is refused: a misspelt rule is no missing rule.
+
+What a policy extends bounds it: of the sections that the outer one does not call widenable, every layer must allow
+(narrowing.py makes the layers). A rule of one layer can therefore never undo that of another.
+"""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationInfo, model_validator
 
 from mulligan.policies.protection import check_glob
+from mulligan.policies.rules import (
+    DatabaseRule,
+    LibraryRule,
+    NetworkRule,
+    PackageRule,
+    Rule,
+    RuleError,
+    Section,
+    ToolRule,
+)
 
 _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _UNITS |= {"KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
 _SIZE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?) ?([A-Za-z]{1,3})")
+_SECRET = re.compile(r"environment:[A-Za-z_]\w*|file:/?[^\0]+|keyring:[^/]+/.+")
+
+#: the sections of rules, and what one rule of each looks like
+RULES: Mapping[str, type[Rule]] = {
+    rule.section: rule for rule in (NetworkRule, ToolRule, DatabaseRule, PackageRule, LibraryRule)
+}
 
 
 def _bytes(value: object) -> object:
@@ -26,19 +47,25 @@ def _bytes(value: object) -> object:
     return int(float(match[1]) * _UNITS[match[2].upper()])
 
 
-def _globs(value: object) -> object:
-    """A list of globs, each checked; anything else is left for the model to judge."""
-    return tuple(check_glob(glob) for glob in value) if isinstance(value, list | tuple) else value
+def _tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
 
 
-Bytes = Annotated[int, BeforeValidator(_bytes), Field(gt=0, lt=1 << 62)]
+def _secret(value: str) -> str:
+    if not _SECRET.fullmatch(value):
+        raise ValueError(
+            f"{value!r} is no place of a secret: write environment:NAME, file:PATH or keyring:SERVICE/USER"
+        )
+    return value
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+Bytes = Annotated[int, BeforeValidator(_bytes, json_schema_input_type=int | str), Field(gt=0, lt=1 << 62)]
+Amount = Annotated[int, BeforeValidator(_bytes, json_schema_input_type=int | str), Field(ge=0, lt=1 << 62)]
+Count = Annotated[int, Field(ge=0, lt=1 << 53)]
+Globs = Annotated[tuple[Annotated[str, AfterValidator(check_glob)], ...], BeforeValidator(_tuple)]
 
 
-class Resources(_Section):
+class Resources(Section):
     """What one session may use."""
 
     memory: Bytes = Field(default=4 << 30, description="bytes of memory of all processes together")
@@ -56,23 +83,108 @@ class Resources(_Section):
     files: int = Field(default=1_000_000, ge=1, le=1 << 32, description="files that the session may add")
 
 
-class Actions(_Section):
+class Actions(Section):
     """What a proposed action may look like."""
 
     max_source_bytes: Bytes = Field(default=1 << 20, description="bytes of one action's source in UTF-8")
 
 
-class Files(_Section):
-    """What actions may do to the workspace's files."""
+class PerAction(Section):
+    """What one action may do to the workspace's files; None is no limit."""
 
-    protect: Annotated[tuple[str, ...], BeforeValidator(_globs)] = Field(
-        default=(), description="globs of paths that no action may change; see protection.py"
+    bytes: Amount | None = Field(default=None, description="bytes in files that it adds or changes, together")
+    files: Count | None = Field(default=None, description="files that it adds, changes or removes")
+    deletions: Count | None = Field(
+        default=None, description="files that it removes; a file that moved is none"
     )
 
 
-class Policy(_Section):
+class Files(Section):
+    """What actions may do to the workspace's files. Globs are those of a .gitignore, without `!`."""
+
+    writable: Globs = Field(default=("**",), description="paths that actions may add, change and remove")
+    read_only: Globs = Field(default=(), description="paths that actions may not change")
+    protect: Globs = Field(
+        default=(),
+        description="paths that no action may change, whatever on_violation says; the first write ends it",
+    )
+    hidden: Globs = Field(default=(), description="paths that are not brought in, and never written back")
+    per_action: PerAction = PerAction()
+
+
+class Budgets(Section):
+    """What a session may do altogether; None is no limit. What was undone does not count, unless it left."""
+
+    deletions: Count | None = Field(default=None, description="files of the workspace that are removed")
+    messages: Count | None = Field(default=None, description="messages that are sent to people")
+    bytes_out: Amount | None = Field(default=None, description="bytes that leave over the network")
+
+
+Violation = Literal["revert", "ask", "report"]
+Name = Literal[
+    "resources", "actions", "files", "network", "tools", "databases", "secrets", "packages", "library", "on_violation",
+    "budgets",
+]  # fmt: skip
+
+
+class Policy(Section):
     """`Policy()` is the default policy: each field's default is what its section documents."""
 
     resources: Resources = Resources()
     actions: Actions = Actions()
     files: Files = Files()
+    network: Annotated[tuple[NetworkRule, ...], BeforeValidator(_tuple)] = Field(
+        default=(), description="requests; what no rule allows is denied, so [] is no network"
+    )
+    tools: Annotated[tuple[ToolRule, ...], BeforeValidator(_tuple)] = Field(
+        default=(), description="functions of the host that the agent may call"
+    )
+    databases: Annotated[tuple[DatabaseRule, ...], BeforeValidator(_tuple)] = Field(
+        default=(), description="statements to databases"
+    )
+    secrets: dict[str, Annotated[str, AfterValidator(_secret)]] = Field(
+        default={}, description="secrets by name, and where the host finds each; rules name them under uses"
+    )
+    packages: Annotated[tuple[PackageRule, ...], BeforeValidator(_tuple)] = Field(
+        default=(), description="what may be installed, and from where"
+    )
+    library: Annotated[tuple[LibraryRule, ...], BeforeValidator(_tuple)] = Field(
+        default=(), description="routines that may be used"
+    )
+    on_violation: Violation = Field(
+        default="revert", description="what becomes of a step that broke a rule about files or a budget"
+    )
+    budgets: Budgets = Budgets()
+    widenable: Annotated[tuple[Name, ...], BeforeValidator(_tuple)] = Field(
+        default=(), description="sections that a file which extends this one may widen, not only narrow"
+    )
+
+    #: the layers beside its own that must allow as well: of each section rules, and globs of what is writable
+    _bounds: dict[str, tuple[tuple[Rule, ...], ...]] = PrivateAttr(default_factory=dict)
+    _bounds_of_writable: tuple[tuple[str, ...], ...] = PrivateAttr(default=())
+    #: where a key or a glob stands: "policy.yaml:12"
+    _places: dict[tuple[str, ...], str] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _know_the_secrets(self, info: ValidationInfo) -> Policy:
+        known = {*self.secrets, *(info.context or ())}  # those of the policies that this one extends
+        for section in ("network", "tools"):
+            for number, rule in enumerate(getattr(self, section)):
+                for name in rule.uses:
+                    if name not in known:
+                        message = f"no secret is called {name!r}: write its name under secrets, with where it is found"
+                        raise RuleError(message, at=(section, number, "uses"))
+        return self
+
+    def layers(self, section: str) -> tuple[tuple[Rule, ...], ...]:
+        """The rules of a section, layer by layer: what is allowed is allowed in each."""
+        return (getattr(self, section), *self._bounds.get(section, ()))
+
+    @property
+    def writable(self) -> tuple[tuple[str, ...], ...]:
+        """Globs, layer by layer: a path that may be written is matched in each."""
+        return (self.files.writable, *self._bounds_of_writable)
+
+    def place(self, *key: str) -> str:
+        """Where a key (or a glob, as the last of the names) stands: "policy.yaml:12"; empty where in no file."""
+        return self._places.get(key, "")

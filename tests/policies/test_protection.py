@@ -111,10 +111,10 @@ def test_many_and_long_and_hostile_names_make_few_short_lines() -> None:
 
 
 def test_a_policy_file_names_them() -> None:
-    policy = parse_policy('[files]\nprotect = ["data/raw/**", "*.key"]')
+    policy = parse_policy('files:\n  protect: ["data/raw/**", "*.key"]')
     assert policy.files == Files(protect=("data/raw/**", "*.key"))
 
 
 def test_a_broken_glob_in_a_policy_file_is_said_with_its_line() -> None:
-    with pytest.raises(PolicyError, match=r"rules\.toml, line 2: files\.protect: the glob '!x'"):
-        parse_policy('[files]\nprotect = ["!x"]', origin="rules.toml")
+    with pytest.raises(PolicyError, match=r"rules\.yaml:2:13: the glob '!x'"):
+        parse_policy('files:\n  protect: ["!x"]', origin="rules.yaml")

@@ -1,0 +1,125 @@
+"""Judging what an action asks for: a request, a tool's call, a statement, a package, a routine. Pure.
+
+In each layer of the policy all rules that match are heard and the strictest decides; where none says that it may be
+done, the layer denies. What cannot be read in one way only is denied before any rule is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from mulligan.policies.address import Request, Unclear, request
+from mulligan.policies.decision import Decision, Finding, Verdict
+from mulligan.policies.patterns import Call, Package, Statement
+from mulligan.policies.policy import Policy
+from mulligan.policies.requests import RequestPattern
+from mulligan.policies.rules import Rule
+
+#: rules that a denial names as what would have been allowed
+_NAMED = 3
+_SHOWN = 200
+
+
+def judge_request(
+    policy: Policy, method: str, scheme: str, host: str, port: int | None, path: str
+) -> Verdict:
+    """Whether a request may leave. `host` is as it was given, `port` None where none was, `path` as it stands in the
+    request line. A tunnel is the method CONNECT, with neither scheme nor path."""
+    try:
+        asked = request(method, scheme, host, port, path)
+    except Unclear as error:
+        return _unclear("network", str(error), "write the address in its usual form")
+    return judge_asked(policy, asked)
+
+
+def judge_asked(policy: Policy, asked: Request) -> Verdict:
+    """As `judge_request`, of a request in its one spelling."""
+    return _judge(policy, "network", asked, str(asked))
+
+
+def looks_inside(policy: Policy, host: str, port: int) -> bool:
+    """Whether a tunnel to there has to be looked into: unless one is allowed, and no rule is about what is in it."""
+    return judge_request(policy, "CONNECT", "", host, port, "").decision is not Decision.ALLOW
+
+
+def names_host(policy: Policy, asked: Request) -> bool:
+    """Whether, in each layer, a rule that lets this request leave spells its host out, without a star: only such a host
+    may lie in a private network."""
+    return all(
+        any(rule.grants(asked) and _spells(rule, asked.host) for rule in layer)
+        for layer in policy.layers("network")
+    )
+
+
+def _spells(rule: Rule, host: str) -> bool:
+    return any(isinstance(each, RequestPattern) and each.host == host for each in rule.patterns)
+
+
+def judge_tool(policy: Policy, name: str, arguments: Mapping[str, object]) -> Verdict:
+    return _judge(policy, "tools", Call(name, arguments), f"the tool {name}")
+
+
+def judge_database(policy: Policy, name: str, kind: str) -> Verdict:
+    """`kind` is one of patterns.STATEMENTS: what a statement does at its worst."""
+    return _judge(policy, "databases", Statement(kind, name), f"{kind} on the database {name}")
+
+
+def judge_package(policy: Policy, name: str, source: str) -> Verdict:
+    """`source` is "pypi", or the host of another index."""
+    return _judge(policy, "packages", Package(name, source), f"the package {name} from {source}")
+
+
+def judge_routine(policy: Policy, name: str) -> Verdict:
+    return _judge(policy, "library", name, f"the routine {name}")
+
+
+def _judge(policy: Policy, section: str, asked: object, spelt: str) -> Verdict:
+    return Verdict.of(
+        finding
+        for layer in policy.layers(section)
+        for finding in _heard(section, layer, asked, _bounded(spelt))
+    )
+
+
+def _heard(section: str, rules: Sequence[Rule], asked: object, spelt: str) -> Iterator[Finding]:
+    matching = [rule for rule in rules if rule.matches(asked)]
+    yield from (_found(section, rule, spelt) for rule in matching)
+    if any(rule.decision is Decision.DENY or rule.grants(asked) for rule in matching):
+        return
+    yield Finding(
+        decision=Decision.DENY,
+        rule=section,
+        reason=f"{spelt}: no rule allows it",
+        instead=_allowed(section, rules),
+    )
+
+
+def _found(section: str, rule: Rule, spelt: str) -> Finding:
+    return Finding(
+        decision=rule.decision,
+        rule=f"{section}: {rule.text}",
+        reason=f"{spelt}: {rule.because or f'by the rule {rule.text!r}'}",
+        instead=rule.instead if rule.decision is not Decision.ALLOW else "",
+        place=rule.place,
+    )
+
+
+def _allowed(section: str, rules: Sequence[Rule]) -> str:
+    """What a denial can offer: some of what the section allows."""
+    lines = [line for rule in rules if rule.decision is Decision.ALLOW for line in rule.lines]
+    if not lines:
+        return f"do without: the policy allows nothing under {section}"
+    more = f" and {len(lines) - _NAMED} more" if len(lines) > _NAMED else ""
+    return f"what is allowed is {'; '.join(lines[:_NAMED])}{more}"
+
+
+def _unclear(section: str, why: str, instead: str) -> Verdict:
+    return Verdict.of(
+        (Finding(decision=Decision.DENY, rule=f"{section}.unclear", reason=why, instead=instead),)
+    )
+
+
+def _bounded(text: str) -> str:
+    """One line, whatever is in it."""
+    shown = text if text.isprintable() else ascii(text)[1:-1]
+    return shown if len(shown) <= _SHOWN else f"{shown[: _SHOWN // 2]}...{shown[-_SHOWN // 2 :]}"
