@@ -30,8 +30,6 @@ from types import FrameType
 from rich.console import Console
 
 from mulligan.policies.errors import PolicyError
-from mulligan.policies.loading import load_policy
-from mulligan.policies.policy import Policy
 from mulligan.runtime.diffs.detail import LINES
 from mulligan.runtime.diffs.lines import Bounds
 from mulligan.runtime.errors import SessionBroken, SessionUnknown, StepLetGo, StepUnknown, WorkspaceInvalid
@@ -103,10 +101,9 @@ def _exit_code(error: Exception) -> int:
 
 def _run(chosen: argparse.Namespace) -> int:
     cells = [cell for name in chosen.files for cell in _cells(name)]
-    policy = load_policy(chosen.policy) if chosen.policy else None
     view: Page | JsonLines = JsonLines(sys.stdout) if chosen.json else Page(_console())
     started = time.monotonic()
-    with _opened(chosen, policy) as session:
+    with _opened(chosen) as session:
         view.opened(session, chosen.workspace, time.monotonic() - started)
         code = _play(cells, session, chosen, view)
         if chosen.workspace is not None:
@@ -120,14 +117,14 @@ def _run(chosen: argparse.Namespace) -> int:
     return code
 
 
-def _opened(chosen: argparse.Namespace, policy: Policy | None) -> Session:
+def _opened(chosen: argparse.Namespace) -> Session:
     with Waiting() as waiting:
         return open_session(
             chosen.workspace,
             isolation=chosen.isolation,
             image=chosen.image,
             python=chosen.python,
-            policy=policy,
+            policy=chosen.policy,
             protect=chosen.protect,
             exclude=chosen.exclude,
             state=_state(chosen.state),
@@ -339,7 +336,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     add("--isolation", choices=("auto", "docker", "bubblewrap"), default="auto", help="default: auto")
     add("--image", metavar="IMAGE", help="the Docker image to use")
     add("--python", metavar="PATH", help="the interpreter that bubblewrap's sandbox uses")
-    add("--policy", type=Path, metavar="FILE", help="a policy in TOML: limits of the session")
+    add("--policy", metavar="POLICY", help="a preset, such as analysis, or a policy file in YAML")
     add("--protect", action="append", default=[], metavar="GLOB", help=_PROTECT)
     add("--exclude", action="append", default=[], metavar="GLOB", help=_EXCLUDE)
     add("--timeout", type=_seconds, metavar="SECONDS", help="for each action (default: the policy's)")

@@ -2,7 +2,8 @@
 
 Every object has `type`; these types and keys are stable, and new ones may be added.
 
-    session      session, isolation, version, image, workspace, seconds, bounds {name: {enforcement, how}}
+    session      session, isolation, version, image, workspace, seconds, bounds {name: {enforcement, how}},
+                 ungranted (what the policy allows and nothing carries out yet)
     action       action (its number from 1), count, place, source
     output       action, stream ("stdout" or "stderr"), text
     display      action, data (a MIME bundle), display_id, update
@@ -75,6 +76,7 @@ class JsonLines:
             workspace=workspace,
             seconds=seconds,
             bounds=bounds,
+            ungranted=list(session.ungranted),
         )
 
     def begins(self, number: int, count: int, cell: Cell) -> None:

@@ -75,6 +75,9 @@ class Page:
         kept = f"a copy of {printable(workspace)}" if workspace else "an empty workspace"
         said = f"{report.engine} {report.version}, {kept}, open in {spell(seconds)}"
         self._line(Text.assemble(("mulligan  ", "bold"), (said, "dim")))
+        if session.ungranted:
+            said = f"  allowed by the policy, and not there yet: {', '.join(session.ungranted)}"
+            self._line(Text(said, "yellow"))
 
     def begins(self, number: int, count: int, cell: Cell) -> None:
         head = f"{number}/{count} " if count > 1 else ""

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from mulligan.policies.errors import PolicyError
 from mulligan.policies.exclusion import Exclusion
-from mulligan.policies.policy import Files, Policy
+from mulligan.policies.loading import find_policy
+from mulligan.policies.policy import Policy
 from mulligan.policies.protection import Protection, check_glob
 from mulligan.runtime import commit as committing
 from mulligan.runtime.checkpoint import Checkpoints, Restoration
@@ -31,7 +32,7 @@ from mulligan.runtime.commit import Commit
 from mulligan.runtime.diffs.diff import Diff
 from mulligan.runtime.diffs.parsing import Parsing
 from mulligan.runtime.errors import NothingToUndo, SessionBusy, SessionClosed
-from mulligan.runtime.grants import grant_limits
+from mulligan.runtime.grants import check_enforced, grant_limits, ungranted
 from mulligan.runtime.history import History
 from mulligan.runtime.importing import Count, Progress
 from mulligan.runtime.ledger import Ledger
@@ -234,6 +235,11 @@ class Session:
         if self._protected is None:
             return report
         return replace(report, bounds={**report.bounds, "protect": self._protected.wire.bound()})
+
+    @property
+    def ungranted(self) -> tuple[str, ...]:
+        """What the policy lets be done and nothing carries out yet, such as "network (2 rules)": it cannot be done."""
+        return ungranted(self._policy)
 
     @property
     def workspace(self) -> Path:
@@ -570,7 +576,7 @@ def open_session(
     isolation: str = "auto",
     image: str | None = None,
     python: str | os.PathLike[str] | None = None,
-    policy: Policy | None = None,
+    policy: Policy | str | os.PathLike[str] | None = None,
     protect: Sequence[str] = (),
     exclude: Sequence[str] = (),
     state: str | os.PathLike[str] | None = None,
@@ -580,15 +586,17 @@ def open_session(
     """Open a session on a copy of `workspace` (an empty one when None).
 
     `isolation` is "auto", "docker" or "bubblewrap". `image` names a Docker image and `python` an interpreter on
-    the host for bubblewrap; None means the default. `protect` are globs, besides the policy's, of paths in the
+    the host for bubblewrap; None means the default. `policy` is a Policy, the
+    name of a preset ("analysis") or a policy file. `protect` are globs, besides the policy's, of paths in the
     workspace that no action may change, such as "data/raw/**" (policies/protection.py); `exclude` are globs of paths
     that are not brought in, and that commit never touches (policies/exclusion.py). `state` is the folder that sessions
     are kept in. `progress` is told, as an `Importing`, how far the workspace is staged and kept for the first time.
     With `keep` the session's files and snapshots outlive it, for `mulligan diff`; `mulligan forget` removes them.
 
-    Raises PolicyError for a broken glob, WorkspaceInvalid, NoIsolation, ImageMissing, ImageUnusable, SelfTestFailed.
+    Raises PolicyError for a broken glob or policy, or for one with a rule that would not be enforced;
+    WorkspaceInvalid, NoIsolation, ImageMissing, ImageUnusable, SelfTestFailed.
     """
-    rules, excluded = protecting(policy or Policy(), protect), Exclusion(exclude)
+    rules, excluded = protecting(policy, protect), Exclusion(exclude)
     sessions = sessions_folder(None if state is None else Path(state))
     remove_remains(sessions)
     order = Order(isolation, image, None if python is None else Path(python), grant_limits(rules))
@@ -616,7 +624,7 @@ async def open_async(
     isolation: str = "auto",
     image: str | None = None,
     python: str | os.PathLike[str] | None = None,
-    policy: Policy | None = None,
+    policy: Policy | str | os.PathLike[str] | None = None,
     protect: Sequence[str] = (),
     exclude: Sequence[str] = (),
     state: str | os.PathLike[str] | None = None,
@@ -640,11 +648,17 @@ async def open_async(
     return AsyncSession(await asyncio.to_thread(job))
 
 
-def protecting(policy: Policy, globs: Sequence[str]) -> Policy:
+def protecting(policy: Policy | str | os.PathLike[str] | None, globs: Sequence[str]) -> Policy:
+    """The policy that a session is opened with. Raises PolicyError, also where part of it would not be enforced."""
     if isinstance(globs, str):
         raise PolicyError(f"protect is a list of globs, not {globs!r}", hint=f"write protect=[{globs!r}]")
-    files = Files(protect=(*policy.files.protect, *map(check_glob, globs)))
-    return policy.model_copy(update={"files": files})
+    policy = Policy() if policy is None else policy
+    if not isinstance(policy, Policy):
+        policy = find_policy(Path(policy) if isinstance(policy, os.PathLike) else policy)
+    protect = (*policy.files.protect, *map(check_glob, globs))
+    rules = policy.model_copy(update={"files": policy.files.model_copy(update={"protect": protect})})
+    check_enforced(rules)
+    return rules
 
 
 def _remove_files(folders: Folders) -> None:
