@@ -180,9 +180,9 @@ def test_no_escape_code_of_an_action_reaches_the_terminal(isolation: str, run: R
         (["a.py", "--commit"], {"a.py": "1"}, 2, "--commit needs --workspace"),
         (["a.py", "--workspace", "a.py"], {"a.py": "1"}, 2, "is not a folder"),
         (["a.py", "--workspace", "none"], {"a.py": "1"}, 2, "does not exist"),
-        (["a.py", "--policy", "p"], {"a.py": "1", "p": "resources:\n  memroy: 1"}, 2, "'resources.memory'?"),
+        (["a.py", "--policy", "p"], {"a.py": "1", "p": "resources:\n  xmemory: 1"}, 2, "'resources.memory'?"),
         (["a.py", "--policy", "none.yaml"], {"a.py": "1"}, 2, "No such file"),
-        (["a.py", "--policy", "analisys"], {"a.py": "1"}, 2, "'analysis'?"),
+        (["a.py", "--policy", "analyses"], {"a.py": "1"}, 2, "'analysis'?"),
         (["a.py", "--isolation", "bubblewrap", "--python", "none"], {"a.py": "1"}, 3, "no Python at"),
     ],
 )
