@@ -31,7 +31,7 @@ bench: image-if-engine
 	$(BIN)/python -m bench
 
 test: image-if-engine
-	$(BIN)/python $(PYTEST) -m "not soak and not torch"
+	$(BIN)/python $(PYTEST) -m "not soak and not torch" -n 3 --dist loadfile
 test-torch: image-if-engine .venv-torch/.ready
 	.venv-torch/bin/python $(PYTEST) -m torch
 soak: image-if-engine

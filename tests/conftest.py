@@ -3,17 +3,22 @@
 A test that takes `isolation` runs once in each. `MULLIGAN_ISOLATIONS` names them ("docker,bubblewrap"); without
 it both are required in CI, and elsewhere Docker is left out when no engine answers, which the summary then says.
 A required engine that does not answer ends the run before its first test.
+
+Tests run beside each other (`make test`: pytest-xdist, a file a worker), but for those that are marked `alone`: these
+load the whole machine, as a fork bomb does, and others would fail at their deadlines.
 """
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import gc
 import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import docker
@@ -76,6 +81,28 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             f"Docker is required here and does not answer: {engine_failure()}\n"
             "  `make engine` installs and starts one; MULLIGAN_ISOLATIONS=bubblewrap tests without it"
         )
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Around a test, before its clock starts: one that is marked `alone` waits until no other runs, and they for it."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return (yield)
+    kind = fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH
+    with _opened(Path(__file__)) as gate, _opened(Path(__file__).parent) as place:
+        fcntl.flock(gate, fcntl.LOCK_EX)  # in turn, or one that wants to be alone would wait for ever
+        fcntl.flock(place, kind)
+        fcntl.flock(gate, fcntl.LOCK_UN)
+        return (yield)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def pytest_report_header() -> str:

@@ -49,6 +49,7 @@ while not os.path.exists("beat.txt"):
     assert back.complete, back
 
 
+@pytest.mark.alone
 def test_a_fork_bomb_is_ended(attacker: Attacker) -> None:
     marked = attacker.mark()
     before = int(attacker.said("print(len(everyone()))"))

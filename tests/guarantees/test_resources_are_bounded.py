@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from tests.guarantees.conftest import Attacker
 
+pytestmark = pytest.mark.alone
+
 MIB = 1 << 20
 
 HOGS = {

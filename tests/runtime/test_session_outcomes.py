@@ -126,6 +126,7 @@ def test_the_cursor_is_right_as_soon_as_a_killed_step_is_there(session: Session)
     assert session.timeline.cursor == before
 
 
+@pytest.mark.alone
 def test_running_out_of_memory_is_survived(isolation: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     policy = Policy(resources=Resources(memory=600 << 20))
     with mulligan.open(isolation=isolation, state=tmp_path_factory.mktemp("state"), policy=policy) as session:
@@ -138,6 +139,7 @@ def test_running_out_of_memory_is_survived(isolation: str, tmp_path_factory: pyt
         assert session.run("import hashlib; len(bytearray(50 << 20))", timeout=30).outcome.kind == "completed"
 
 
+@pytest.mark.alone
 def test_a_fork_bomb_is_bounded_and_leaves_nothing_behind(isolation: str, tmp_path: Path) -> None:
     policy = Policy(resources=Resources(pids=64))
     with mulligan.open(isolation=isolation, state=tmp_path, policy=policy) as session:

@@ -279,6 +279,7 @@ def test_it_sees_no_process_but_its_own(start: Start) -> None:
     assert inside.answer() == [1, ["1"]]
 
 
+@pytest.mark.alone
 def test_a_fork_bomb_stops_at_the_limit_and_other_sandboxes_do_not_notice(start: Start) -> None:
     bomb = """
         children = 0
