@@ -1,14 +1,22 @@
-"""`python -m bench [steps|files] [--json] [--quick] [--isolation NAME]`: measures and prints; it judges no machine."""
+"""`python -m bench [steps|files|kernel|density] [--json] [--quick] [--isolation NAME]`.
+
+Measures and prints; it judges no machine.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 
-from bench import files, steps
+from bench import density, files, kernel, steps
 from bench.measure import show
 
-BENCHMARKS = {"steps": steps.measure, "files": files.measure}
+BENCHMARKS = {
+    "steps": steps.measure,
+    "files": files.measure,
+    "kernel": kernel.measure,
+    "density": density.measure,
+}
 
 
 def main() -> None:

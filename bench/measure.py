@@ -152,6 +152,8 @@ def show(report: Mapping[str, Any]) -> None:
         )
         last = row["work"]
     out.print(figures)
+    for held in (*report.get("memory", ()), *report.get("density", ())):
+        out.print(held, markup=False)
     aims = Table(title="aims", title_justify="left")
     for column in ("aim", "who", "at most", "measured", ""):
         aims.add_column(column)

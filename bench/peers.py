@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,14 @@ class PlainKernel:
     def __init__(self, manager: KernelManager, client: BlockingKernelClient) -> None:
         self._manager, self._client = manager, client
 
-    def run(self, source: str) -> str:
+    @property
+    def pid(self) -> int:
+        return int(self._manager.provisioner.pid)
+
+    def interrupt(self) -> None:
+        self._manager.interrupt_kernel()
+
+    def run(self, source: str, on_output: Callable[[], None] = lambda: None) -> str:
         """Run an action until its reply and its last output are in; what it printed or gave back."""
         said: list[str] = []
 
@@ -30,6 +37,7 @@ class PlainKernel:
             content = message["content"]
             if message["msg_type"] == "stream":
                 said.append(content["text"])
+                on_output()
             elif message["msg_type"] == "execute_result":
                 said.append(content["data"]["text/plain"])
 
