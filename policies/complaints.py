@@ -163,7 +163,7 @@ def _write(at: Sequence[str | int]) -> str:
         return f"write a rule, such as '- allow: {_RULES_LOOK[names[0]]}'"
     field = _field(names)
     if field is None:
-        return "see `mulligan policy show coding` for what a policy looks like"
+        return "see policies/presets/coding.yaml for what a policy looks like"
     if isinstance(field, Mapping):
         return f"write its keys below it, indented: {', '.join(field)}"
     return f"write {field}"

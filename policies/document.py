@@ -123,7 +123,7 @@ def _broken(text: str, origin: str, error: yaml.MarkedYAMLError) -> PolicyError:
             f"{place}: a [ or {{ that is never closed, or a comma that is missing", hint="close it"
         )
     return PolicyError(
-        f"{place}: not YAML: {problem}", hint="see docs/policies.md for what a policy looks like"
+        f"{place}: not YAML: {problem}", hint="see policies/presets/coding.yaml for what a policy looks like"
     )
 
 

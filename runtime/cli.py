@@ -336,7 +336,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     add("--isolation", choices=("auto", "docker", "bubblewrap"), default="auto", help="default: auto")
     add("--image", metavar="IMAGE", help="the Docker image to use")
     add("--python", metavar="PATH", help="the interpreter that bubblewrap's sandbox uses")
-    add("--policy", metavar="POLICY", help="a preset, such as analysis, or a policy file in YAML")
+    add("--policy", metavar="POLICY", help="a policy file in YAML")
     add("--protect", action="append", default=[], metavar="GLOB", help=_PROTECT)
     add("--exclude", action="append", default=[], metavar="GLOB", help=_EXCLUDE)
     add("--timeout", type=_seconds, metavar="SECONDS", help="for each action (default: the policy's)")

@@ -47,5 +47,5 @@ def check_enforced(policy: Policy) -> None:
     if held := [name for name, asked in missing.items() if asked]:
         raise PolicyError(
             f"the policy has {', '.join(held)}, which no session enforces yet",
-            hint="leave it out, or use files.protect; `mulligan policy check` reads it all the same",
+            hint="leave it out, or use files.protect; presets have such bounds too, so none opens a session yet",
         )
