@@ -112,7 +112,8 @@ class Checkpoints:
         self._confined = confined
         self._links = (-1, -1, -1)
         for step, checkpoint in self._known.items():
-            self._known[step] = replace(checkpoint, twin=None)
+            twin = confined.root.name if checkpoint.twin == ROOT else None
+            self._known[step] = replace(checkpoint, twin=twin)
         root = confined.root
         self._known[0] = replace(self._known[0], twin=root.name, children=root.children)
 
@@ -138,6 +139,42 @@ class Checkpoints:
     def files(self, step: int) -> Mapping[bytes, Entry]:
         """Every path after a step, as the store names it. Takes as long as there are files."""
         return self._store.entries(self._known[step].snapshot)
+
+    def restart(self, step: int) -> Checkpoint:
+        """End everything that runs and begin with a fresh kernel on the files as they are: the state after `step`.
+
+        Raises SnapshotError, SandboxLost.
+        """
+        started = time.monotonic()
+        halted = self._kernel.halt()
+        self._note_links(halted.links)
+        hidden = self._ghosts or self._linked() or bool(halted.left)
+        shot = self._store.snapshot(
+            mapped=self._mapped, folders=self.always, thorough=hidden or self._store.size <= SMALL
+        )
+        twin, said = self._start_fresh()
+        root = self._known[0]
+        self._rebuilt, self._mapped, self._ghosts = bool(said), [], False
+        stands = [f"process {name} could not be ended" for name in halted.left]
+        stands += [*(_fate(child, ()) for child in root.children), *root.stands, *said, *_too_deep(shot)]
+        self._known[step] = Checkpoint(
+            step=step,
+            snapshot=shot.id,
+            twin=twin,
+            stands=tuple(stands),
+            rebuilt=self._rebuilt,
+            changes=shot.changes,
+            unseen=shot.beyond,
+            duration=time.monotonic() - started,
+        )
+        return self._known[step]
+
+    def _start_fresh(self) -> tuple[str | None, tuple[str, ...]]:
+        """The name of the twin from which the kernel began, if there was one; and what is to be said of it."""
+        try:
+            return ROOT, self._kernel.restore(ROOT)
+        except (TwinLost, WorkerLost):
+            return None, self._confined.restart()
 
     def capture(self, twin: str) -> Capture:
         """The files as they are now, while the worker forks `twin`; when that is `quiet`, other code may run before
@@ -313,7 +350,7 @@ class Checkpoints:
         stands += [f"{_path(each.path)}: {each.why}" for each in files.stands]
         if begun or again or deadly:
             return "replayed", stands
-        return ("fresh" if target.step == 0 else "woken"), stands
+        return ("fresh" if base.twin is None else "woken"), stands
 
     def _run_again(
         self, again: Sequence[Replay], on_event: Callable[[Event], None]
@@ -346,7 +383,8 @@ class Checkpoints:
     def _wake_earlier(self, way: Sequence[Replay]) -> tuple[Checkpoint, tuple[str, ...]]:
         """Wake the twin of the newest step on the way that has one, its files first; or start a fresh kernel, and what
         is to be said of that."""
-        for step in [each.step for each in reversed(way)] + [0]:
+        first = [] if way and way[0].fresh else [0]
+        for step in [each.step for each in reversed(way)] + first:
             checkpoint = self._known.get(step)
             if checkpoint is None or checkpoint.twin is None:
                 continue
@@ -358,9 +396,12 @@ class Checkpoints:
                 self.bury([checkpoint.twin])
                 continue
             return checkpoint, ()
+        base = self._known[0]
+        if way and way[0].fresh:
+            base = self._known.get(way[0].step, base)
         self._kernel.halt()
-        self._store.restore(self._known[0].snapshot)
-        return self._known[0], self._confined.restart()
+        self._store.restore(base.snapshot)
+        return base, self._confined.restart()
 
     def collect(
         self,

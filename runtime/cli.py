@@ -1,6 +1,6 @@
-"""The command line: `mulligan run`, `diff`, `log`, `verify`, `forget`, `doctor`, `image`.
+"""The command line: `mulligan run`, `diff`, `log`, `verify`, `forget`, `doctor`, `image`, `kernelspec`.
 
-Arguments and environment are read here only.
+Arguments and environment are read here only, but for those of a kernel, which are runtime/jupyter/__main__.py's.
 
 Exit codes
     0    every action completed, or the command did what it should
@@ -34,6 +34,7 @@ from mulligan.runtime.diffs.detail import LINES
 from mulligan.runtime.diffs.lines import Bounds
 from mulligan.runtime.errors import SessionBroken, SessionUnknown, StepLetGo, StepUnknown, WorkspaceInvalid
 from mulligan.runtime.jsonlines import JsonLines
+from mulligan.runtime.jupyter import kernelspec
 from mulligan.runtime.ledger import read_head
 from mulligan.runtime.notebook import Cell, NotebookInvalid, parse_cells, read_cells
 from mulligan.runtime.past import forget, ledgers, list_sessions, open_ledger, open_past, verify
@@ -318,6 +319,9 @@ def _parser() -> argparse.ArgumentParser:
     image = commands.add_parser("image", help="build Docker's image for the sandbox, where it is missing")
     image.add_argument("--base", metavar="IMAGE", help="any image with Python 3.10 or newer")
     image.set_defaults(command=_image)
+    kernelspec.add_commands(
+        commands.add_parser("kernelspec", help="install a kernel for Jupyter, with undo in notebooks")
+    )
     return parser
 
 

@@ -12,6 +12,9 @@
     ├── SessionUnknown    (LookupError)   no session of that name has files to look at
     ├── SessionInUse      (RuntimeError)  a process has it open, or reads it
     ├── WorkspaceInvalid  (ValueError)    that folder cannot be a workspace
+    ├── ConnectionFileInvalid  (ValueError)  what a Jupyter client wrote cannot be used to talk to it
+    ├── MagicMisused      (ValueError)    a line such as %undo in a notebook asks for what there is not
+    ├── KernelspecUnknown (LookupError)   no kernelspec of ours has that name
     ├── CommitFailed      (OSError)       writing to the user's folder failed; it was taken back
     └── LedgerDamaged     (OSError)       the record of the session cannot be read
 
@@ -64,6 +67,18 @@ class SessionInUse(MulliganError, RuntimeError):
 
 
 class WorkspaceInvalid(MulliganError, ValueError):
+    pass
+
+
+class ConnectionFileInvalid(MulliganError, ValueError):
+    pass
+
+
+class MagicMisused(MulliganError, ValueError):
+    pass
+
+
+class KernelspecUnknown(MulliganError, LookupError):
     pass
 
 

@@ -88,9 +88,11 @@ class Outcome:
             parts.append(shorten("\n".join(self.error.traceback) or f"{self.error.name}: {self.error.value}"))
         if self.output.left_out:
             parts.append(f"[{self.output.left_out:,} characters or displays were left out]")
-        return "\n".join(part.rstrip("\n") for part in [*parts, self._notice()] if part)
+        return "\n".join(part.rstrip("\n") for part in [*parts, self.notice] if part)
 
-    def _notice(self) -> str:
+    @property
+    def notice(self) -> str:
+        """What we have to say about it; empty where it speaks for itself."""
         return ""
 
     def record(self) -> dict[str, Any]:
@@ -132,7 +134,8 @@ class TimedOut(Outcome):
     after: float
     restored: bool
 
-    def _notice(self) -> str:
+    @property
+    def notice(self) -> str:
         state = _AS_BEFORE if self.restored else "It was interrupted; what it had done until then stands."
         return f"[Timed out after {self.after:g} s. {state}]"
 
@@ -145,7 +148,8 @@ class Refused(Outcome):
     kind: ClassVar[str] = "refused"
     verdict: Verdict
 
-    def _notice(self) -> str:
+    @property
+    def notice(self) -> str:
         return f"[Refused, nothing was run: {_spelt(self.verdict)}]"
 
     def _details(self) -> dict[str, Any]:
@@ -157,7 +161,8 @@ class Reverted(Outcome):
     kind: ClassVar[str] = "reverted"
     verdict: Verdict
 
-    def _notice(self) -> str:
+    @property
+    def notice(self) -> str:
         return f"[Ended and taken back: {_spelt(self.verdict)} {_AS_BEFORE}]"
 
     def _details(self) -> dict[str, Any]:
@@ -169,7 +174,8 @@ class Lost(Outcome):
     kind: ClassVar[str] = "lost"
     cause: str
 
-    def _notice(self) -> str:
+    @property
+    def notice(self) -> str:
         return f"[The kernel died: {self.cause}. {_AS_BEFORE}]"
 
     def _details(self) -> dict[str, Any]:

@@ -19,7 +19,8 @@ _KINDS = {("done", True): "completed", ("done", False): "raised"}
 @dataclass(frozen=True, slots=True)
 class Replay:
     """An action to be run again, within `timeout` seconds, and how it ended the first time: `error` names the class of
-    its exception; `digest` is None where none was recorded, and then nothing is said of its output."""
+    its exception; `digest` is None where none was recorded, and then nothing is said of its output. `fresh`: it stands for a
+    restart, and runs nothing."""
 
     step: int
     source: str
@@ -27,6 +28,7 @@ class Replay:
     error: str
     digest: str | None
     timeout: float
+    fresh: bool = False
 
     @classmethod
     def of(cls, node: Node) -> Replay:
@@ -39,6 +41,7 @@ class Replay:
             error=str(error.get("name", "")) if isinstance(error, dict) else "",
             digest=known if isinstance(known, str) else None,
             timeout=max(0.1, node.duration) if node.kind == "timed_out" else max(10.0, node.duration * 3),
+            fresh=node.fresh,
         )
 
 

@@ -39,13 +39,14 @@ from mulligan.runtime.ledger import Ledger
 from mulligan.runtime.past import sessions_folder
 from mulligan.runtime.quota import DiskQuota
 from mulligan.runtime.remains import KEPT, WAITING, Owner, remove_files, remove_remains
-from mulligan.runtime.step import Action, Step
+from mulligan.runtime.step import Action, Reach, Step
 from mulligan.runtime.story import Story, Ticket
 from mulligan.runtime.timeline import Timeline
 from mulligan.runtime.transcript import Transcripts
 from mulligan.runtime.usage import SessionUsage, measure
 from mulligan.runtime.user import claim_user
 from mulligan.runtime.workspace import Baseline, await_tick, stage, tick
+from mulligan.sandbox.client import Exchange
 from mulligan.sandbox.confined import Confined, enter, prepare_files
 from mulligan.sandbox.engines import choose
 from mulligan.sandbox.isolation import Engine, Isolation, Limits, Report
@@ -169,14 +170,18 @@ class Session:
             raise
 
     def _submit(
-        self, source: str | Action, timeout: float | None, on_event: Callable[[Event], None]
+        self,
+        source: str | Action,
+        timeout: float | None,
+        on_event: Callable[[Event], None],
+        exchange: Exchange | None = None,
     ) -> Ticket:
         action = source if isinstance(source, Action) else Action(source)
         if not isinstance(action.source, str):
             raise TypeError(f"an action's source is text, not {type(action.source).__name__}")
         if timeout is not None and not timeout > 0:
             raise ValueError(f"a timeout is a number of seconds above 0, not {timeout!r}")
-        ticket = Ticket()
+        ticket = Ticket(exchange)
         self._story.line.append(ticket)
         try:
             ticket.job = self._do(partial(self._story.play, action, timeout, on_event, ticket))
@@ -220,6 +225,11 @@ class Session:
     def reset(self) -> Restoration:
         """Back to a clean kernel and the files as they were staged. The timeline keeps what was."""
         return self._do(self._story.reset).result()
+
+    def restart(self) -> int:
+        """A fresh kernel on the files as they are. The number of the step that stands for it: undo takes it back, and
+        then the variables of before are there again."""
+        return self._do(self._story.restart).result()
 
     # -- looking ---------------------------------------------------------------------------------------------------
 
@@ -268,6 +278,11 @@ class Session:
             return Diff(before, after, self._store.diff(old, new), read, self._parsing)
 
         return self._do(difference).result()
+
+    def reach(self, step: int) -> Reach:
+        """What a return to the state after a step would bring back, as of now: `Step.reach` was, when it was taken.
+        Raises StepUnknown."""
+        return self._do(partial(self._story.reach, step)).result()
 
     def _read(self, snapshot: int, path: bytes, limit: int) -> bytes:
         return self._do(partial(self._store.read, snapshot, path, limit)).result()
@@ -542,6 +557,9 @@ class AsyncSession:
 
     async def usage(self) -> SessionUsage:
         return await self._do(self.session._usage)
+
+    async def restart(self) -> int:
+        return await self._do(self.session._story.restart)
 
     async def diff(self, a: int = 0, b: int | None = None) -> Diff:
         return await asyncio.to_thread(self.session.diff, a, b)

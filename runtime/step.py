@@ -65,6 +65,10 @@ class Step:
             return Reach("none", "none", (checkpoint,))
         if self.id in self.let_go:
             return Reach("none", "none", (f"its files {LET_GO}",))
-        memory = "exact" if checkpoint.twin and not checkpoint.rebuilt else "replayed"
-        children = tuple(f"process {child} goes on as it is" for child in checkpoint.children)
-        return Reach("exact", memory, checkpoint.stands + children)
+        return reach_of(checkpoint)
+
+
+def reach_of(checkpoint: Checkpoint) -> Reach:
+    memory = "exact" if checkpoint.twin and not checkpoint.rebuilt else "replayed"
+    children = tuple(f"process {child} goes on as it is" for child in checkpoint.children)
+    return Reach("exact", memory, checkpoint.stands + children)

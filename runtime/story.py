@@ -27,24 +27,29 @@ from mulligan.runtime.ledger import Entry, Ledger
 from mulligan.runtime.outcome import Completed, Lost, Outcome, Output, Raised, Refused, Reverted, TimedOut
 from mulligan.runtime.quota import DiskQuota
 from mulligan.runtime.replay import Replay
-from mulligan.runtime.step import Action, Step
+from mulligan.runtime.step import Action, Reach, Step, reach_of
 from mulligan.runtime.timeline import Timeline
 from mulligan.runtime.transcript import Transcripts
+from mulligan.sandbox.client import Exchange
 from mulligan.sandbox.confined import Confined
 from mulligan.sandbox.errors import SandboxError, SandboxLost, SnapshotError
-from mulligan.sandbox.kernel import Execution, Usage
-from mulligan.sandbox.messages import Event, Stream
+from mulligan.sandbox.kernel import Execution, Usage, WorkerLost
+from mulligan.sandbox.messages import Envelope, Event, Stream
 
 if TYPE_CHECKING:
     from mulligan.runtime.protected import Protected
 
 Watcher = Callable[[Event], None]
+#: stands for the source of a step that is a restart
+RESTARTED = "# the kernel was restarted"
 
 
 @dataclass(slots=True)
 class Ticket:
-    """What a caller holds while its action is played: first the step, then its checkpoint."""
+    """What a caller holds while its action is played: first the step, then its checkpoint. `exchange` is with the
+    Jupyter client that asks for it, if it is one."""
 
+    exchange: Exchange | None = None
     job: Future[None] | None = None
     step: Future[Step] = field(default_factory=Future)
     settled: Future[Checkpoint | str] = field(default_factory=Future)
@@ -57,6 +62,15 @@ class _Unsettled:
     step: int
     ticket: Ticket
     capture: Capture
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """Of a session that is a Jupyter kernel. `on_loose` is called with what belongs to no request under way; `is_full`
+    says whether they are behind."""
+
+    on_loose: Callable[[Envelope], None]
+    is_full: Callable[[], bool]
 
 
 class Story:
@@ -90,6 +104,8 @@ class Story:
         self.line: deque[Ticket] = deque()
         self.closing = False
         self.timeline = Timeline()
+        self._stop: str | None = None
+        self._clients: Clients | None = None
 
     def begin(self, looked_at: Callable[[int], None] | None = None) -> None:
         """The first checkpoint; `looked_at` is called with the size of each file in it."""
@@ -122,8 +138,9 @@ class Story:
                 self.settle()
                 return self._refuse(ticket, step, action, verdict)
             twin = self._checkpoints.name_twin()
+            wall = timeout or self._policy.resources.wall
             with Collector(self._transcripts.of(step)) as collector:
-                outcome = self._run(action, timeout or self._policy.resources.wall, watch, twin, collector)
+                outcome = self._run(action, wall, watch, twin, collector, ticket.exchange)
             self.settle()
             if _must_go_back(outcome):
                 return self._take_back(ticket, step, action, outcome)
@@ -180,7 +197,7 @@ class Story:
         self._return_to(self.timeline.cursor, spare=False)
         self._stray.add(Stream("stderr", f"[Between actions {found.reason}. It was put back.]\n"))
 
-    def _propose(self, action: Action) -> int:
+    def _propose(self, action: Action, *, fresh: bool = False) -> int:
         step = len(self.timeline.nodes)  # they are numbered without a gap
         source = action.source.encode("utf-8", "backslashreplace").decode()[: 1 << 20]
         body = {
@@ -188,12 +205,19 @@ class Story:
             "proposer": action.proposer,
             "why": action.why,
             "parent": self.timeline.cursor,
+            **({"fresh": True} if fresh else {}),
         }
         self._record("proposed", step, body)
         return step
 
     def _run(
-        self, action: Action, timeout: float, watch: Watcher, twin: str, collector: Collector
+        self,
+        action: Action,
+        timeout: float,
+        watch: Watcher,
+        twin: str,
+        collector: Collector,
+        exchange: Exchange | None,
     ) -> Outcome:
         def observe(event: Event) -> None:
             collector.add(event)
@@ -208,8 +232,9 @@ class Story:
                 action.source,
                 observe,
                 timeout=timeout,
-                guard=guard.ask,
+                guard=lambda: self._stop or guard.ask(),
                 then=twin,
+                exchange=exchange,
             )
         except SandboxLost:
             cause = f"the sandbox ended: {self.confined.last_words()}".rstrip(": ")
@@ -307,6 +332,54 @@ class Story:
         self._record("unchecked", step, {"why": error.message})
         ticket.settled.set_result(f"there is no checkpoint: {error.message}")
 
+    # -- for Jupyter clients -------------------------------------------------------------------------------------
+
+    def serve(self, clients: Clients) -> None:
+        """From now on they hear what the sandbox says between their requests."""
+        self._clients = clients
+        self._listen()
+
+    def pass_on(self, kind: str, exchange: Exchange) -> None:
+        """A client's request that is no step: to complete a name, or a widget's message. What its callbacks do belongs
+        to the step that follows. Where it kills the kernel, or breaks a bound, all is as at the cursor.
+
+        Raises WorkerLost, SandboxLost.
+        """
+        self._check_whole()
+        self._put_back_protected()
+        guard = Guard(self._quota, self._protected)
+        try:
+            done = self.confined.kernel.pass_on(kind, exchange, guard=lambda: self._stop or guard.ask())
+        except SandboxLost:
+            self._check_whole()
+            raise
+        if done.ended != "done":
+            self._record("lost", None, {"request": kind, "why": done.cause})
+            self._return_to(self.timeline.cursor, spare=False)
+            raise WorkerLost(f"the kernel died: {done.cause}", hint="all is as it was after the last cell")
+
+    def stop(self, why: str | None) -> None:
+        """End what runs at once, and what comes, until `stop(None)`. From any thread."""
+        self._stop = why
+        self.confined.kernel.ring()
+
+    def listen(self) -> None:
+        """Take in output that came while nothing runs."""
+        if self.confined.kernel.connected():
+            self.confined.kernel.listen()
+
+    def restart(self) -> int:
+        """A fresh kernel on the files as they are; a step like any other, which can be taken back."""
+        self.settle()
+        self._check_whole()
+        self._put_back_protected()
+        step = self._propose(Action(RESTARTED, "restart"), fresh=True)
+        checkpoint = self._checkpoints.restart(step)
+        self._stray.take()
+        self._record("settled", step, {"outcome": Completed().record()})
+        self._record("checkpointed", step, _checkpoint_record(checkpoint))
+        return step
+
     # -- moving ------------------------------------------------------------------------------------------------
 
     def undo(self, n: int, to: int | None) -> Restoration:
@@ -381,9 +454,19 @@ class Story:
         self._checkpoints.bury(held.dead)
         return held
 
+    def reach(self, step: int) -> Reach:
+        """What a return to the state after a step would bring back, as of now. Raises StepUnknown."""
+        self.settle()
+        id = self.timeline.node(step).id
+        if id not in self._checkpoints:
+            return Reach("none", "none", ("there is no checkpoint of this step",))
+        return reach_of(self._checkpoints[id])
+
     def _way(self, target: int) -> Sequence[Replay]:
         nodes = [self.timeline.nodes[step] for step in self.timeline.path(target)[1:]]
-        return [Replay.of(node) for node in nodes if node.kind in ("completed", "raised", "timed_out")]
+        fresh = max((at for at, node in enumerate(nodes) if node.fresh), default=0)
+        kinds = ("completed", "raised", "timed_out")
+        return [Replay.of(node) for node in nodes[fresh:] if node.kind in kinds]
 
     # -- a sandbox that ended ----------------------------------------------------------------------------------
 
@@ -413,6 +496,9 @@ class Story:
     def _listen(self) -> None:
         self.confined.kernel.on_stray = self._stray.add
         self.confined.kernel.on_forked = self.settle
+        if self._clients is not None:
+            self.confined.kernel.on_loose = self._clients.on_loose
+            self.confined.kernel.is_full = self._clients.is_full
 
     def _record(self, kind: str, step: int | None, body: dict[str, Any]) -> None:
         """Write to the ledger, and let the timeline be what a reader of the ledger would make of it."""
@@ -428,6 +514,8 @@ def _outcome(execution: Execution, collector: Collector, timeout: float, found: 
     output: Output = collector.output()
     error, duration = collector.error_of(execution.error), execution.duration
     match execution.ended:
+        case "guarded" if found is None:
+            return Lost(output=output, error=error, duration=duration, cause=execution.cause)
         case "guarded":
             verdict = Verdict.of(() if found is None else (found,))
             return Reverted(output=output, error=error, duration=duration, verdict=verdict)

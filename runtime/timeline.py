@@ -2,7 +2,7 @@
 
     kind            step  body
     "opened"        0     {}
-    "proposed"      n     {source, proposer, why, parent}
+    "proposed"      n     {source, proposer, why, parent}          fresh: true where it is a restart
     "settled"       n     {outcome: {kind, duration, ...}}
     "checkpointed"  n     {snapshot, twin, changes, reach}
     "discarded"     n     {}                    its twin was dropped to bound memory
@@ -39,7 +39,7 @@ _WIDTH = 60
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """One step. `kind` is its outcome's, or "running"; `duration` is in seconds; `discarded`: its twin is gone;
-    `let_go`: so are its files, and nothing leads back to it."""
+    `let_go`: so are its files, and nothing leads back to it; `fresh`: its kernel knows nothing of the steps before."""
 
     id: int
     parent: int | None
@@ -56,6 +56,7 @@ class Node:
     checkpointed: bool = False
     discarded: bool = False
     let_go: bool = False
+    fresh: bool = False
 
 
 _ROOT = Node(id=0, parent=None, source="session opened", kind="opened")
@@ -206,7 +207,12 @@ class _Fold:
         self._lose_running()
         proposer, why = str(body.get("proposer") or ""), str(body.get("why") or "")
         self.nodes[step] = Node(
-            id=step, parent=parent, source=str(body["source"]), proposer=proposer, why=why
+            id=step,
+            parent=parent,
+            source=str(body["source"]),
+            proposer=proposer,
+            why=why,
+            fresh=body.get("fresh") is True,
         )
 
     def _lose_running(self) -> None:

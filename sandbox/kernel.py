@@ -1,6 +1,7 @@
 """The host's side of the kernel: the one module that speaks jupyter_client.
 
-One thread uses a `Kernel`, that of its session; only `interrupt` and `ring` may be called from any. Every wait here has
+One thread uses a `Kernel`, that of its session; only `interrupt`, `ring` and `answer` may be called from
+any. Every wait here has
 an end: the reply, a deadline, the supervisor's word that the worker died, or the door that closes.
 """
 
@@ -11,8 +12,9 @@ import math
 import os
 import signal
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +22,7 @@ import zmq
 from jupyter_client.session import DELIM, Session
 
 from mulligan.sandbox import messages
+from mulligan.sandbox.client import Exchange
 from mulligan.sandbox.door import Door
 from mulligan.sandbox.errors import SandboxError, SandboxLost
 from mulligan.sandbox.messages import Envelope, Event
@@ -34,6 +37,12 @@ LOOK = 0.2
 LAST_WORDS = 1.0
 #: bytes of output after which the supervisor is told that they have been taken in
 HEARD = 8 << 20
+#: messages taken in a row from the output channel before the others have their turn
+TURN = 1000
+#: requests on the shell channel that are not replied to
+_UNANSWERED = ("comm_open", "comm_msg", "comm_close")
+#: by this name the supervisor sends us replies and questions
+_NAME = b"host"
 #: what is added to the alarm's count: the lower half counts interrupts, the upper half rings
 _INTERRUPT, _RING = 1, 1 << 32
 
@@ -138,13 +147,19 @@ class Kernel:
         self._shell = self._connect(zmq.DEALER, door.folder / "shell")
         self._control = self._connect(zmq.DEALER, door.folder / "control")
         self._iopub = self._connect(zmq.SUB, door.folder / "iopub")
+        self._stdin = self._connect(zmq.DEALER, door.folder / "stdin")
         self._poller = zmq.Poller()
-        for watched in (self._shell, self._control, self._iopub, self._alarm, door.fileno()):
+        for watched in (self._shell, self._control, self._iopub, self._stdin, self._alarm, door.fileno()):
             self._poller.register(watched, zmq.POLLIN)
         #: called with output that no request of ours is waiting for: threads and subprocesses between actions
         self.on_stray: Callable[[Event], None] = lambda event: None
         #: called when the reply to a checkpoint comes while later code runs already
         self.on_forked: Callable[[], None] = lambda: None
+        #: called with the messages of which `on_stray` gets the events, and those that are no events
+        self.on_loose: Callable[[Envelope], None] = lambda message: None
+        #: whether the clients are behind: then running code is held up by what it says
+        self.is_full: Callable[[], bool] = lambda: False
+        self._answers: deque[str] = deque()
         self._run: _Run | None = None
         self._heard = self._told = 0  # bytes of output
         self._lost: str | None = None
@@ -155,6 +170,8 @@ class Kernel:
         sock.linger = 0
         if kind == zmq.SUB:
             sock.setsockopt(zmq.SUBSCRIBE, b"")
+        else:
+            sock.setsockopt(zmq.IDENTITY, _NAME)
         sock.connect(f"ipc://{path}")
         return sock
 
@@ -172,6 +189,11 @@ class Kernel:
 
     def ring(self) -> None:
         """Have the guard of the running execution asked at once. From any thread; without effect when none runs."""
+        self._sound(_RING)
+
+    def answer(self, value: str) -> None:
+        """What somebody typed, for the code that asks for input. From any thread; without effect when none does."""
+        self._answers.append(value)
         self._sound(_RING)
 
     def _sound(self, what: int) -> None:
@@ -215,6 +237,7 @@ class Kernel:
         guard: Callable[[], str | None] = lambda: None,
         then: str | None = None,
         history: bool = True,
+        exchange: Exchange | None = None,
     ) -> Execution:
         """Run code and give each output to `on_event` in order, until its reply and its last output are in.
 
@@ -222,23 +245,53 @@ class Kernel:
         every `LOOK` seconds, and at a `ring`, whether it must end at once, and why. Raises SandboxLost when the whole
         sandbox goes. `then` names a checkpoint that the supervisor begins as soon as the code has ended, as if `begin`
         had been called; there is none when it was killed, guarded or lost. Without `history` it is no numbered input.
+        `exchange` is with the Jupyter client that asks for it.
         """
+        content = {"code": code, **_EXECUTE, "store_history": history}
+        return self._perform("execute_request", content, on_event, timeout, guard, then, exchange)
+
+    def pass_on(
+        self, kind: str, exchange: Exchange, *, guard: Callable[[], str | None] = lambda: None
+    ) -> Execution:
+        """Have a client's request answered that is no execution. It may run code all the same; see `execute`."""
+        return self._perform(kind, {}, self.on_stray, None, guard, None, exchange)
+
+    def listen(self) -> None:
+        """Take in the output that nobody waits for."""
+        self._drain_iopub()
+
+    def output_descriptor(self) -> int:
+        """Becomes readable when output may have come since `listen`."""
+        return int(self._iopub.getsockopt(zmq.FD))
+
+    def _perform(
+        self,
+        kind: str,
+        content: Mapping[str, Any],
+        on_event: Callable[[Event], None],
+        timeout: float | None,
+        guard: Callable[[], str | None],
+        then: str | None,
+        exchange: Exchange | None,
+    ) -> Execution:
         self._silence_alarm()
+        self._answers.clear()
         started = time.monotonic()
-        message = self._session.msg(
-            "execute_request", content={"code": code, **_EXECUTE, "store_history": history}
-        )
+        message = self._message(kind, content, exchange)
         run = _Run(
             request=str(message["header"]["msg_id"]),
             deadline=None if timeout is None else started + timeout,
             guard=guard,
             on_event=on_event,
+            exchange=exchange,
+            replied=kind in _UNANSWERED,
         )
         if then is not None:
             self._begin(then, after=run.request)
         self._run = run
         try:
-            self._shell.send_multipart(self._session.serialize(message))
+            frames = self._session.serialize(message)
+            self._shell.send_multipart([*frames, *(exchange.request.buffers if exchange else ())])
             while not run.complete:
                 if not self._pump(run):
                     self._asked.pop(then or "", None)
@@ -247,9 +300,16 @@ class Kernel:
             self._run = None
         return run.execution(time.monotonic() - started)
 
+    def _message(self, kind: str, content: Mapping[str, Any], exchange: Exchange | None) -> dict[str, Any]:
+        if exchange is None:
+            return self._session.msg(kind, content=dict(content))
+        asked = exchange.request
+        said = {**asked.content, **({"stop_on_error": False} if content else {})}
+        return self._session.msg(kind, content=said, header=dict(asked.header), metadata=dict(asked.metadata))
+
     def _pump(self, run: _Run) -> bool:
         """Take in what has come; False when nothing more will."""
-        ready = dict(self._poller.poll(run.wait()))
+        ready = self._poll(run)
         if self._iopub in ready:
             self._drain_iopub()
         if self._shell in ready:
@@ -258,6 +318,8 @@ class Kernel:
             self._take_notices()
             if any(asked.reply for asked in self._asked.values()):
                 self.on_forked()
+        if self._stdin in ready:
+            self._take_question(run)
         if self._alarm in ready:
             self._heed(self._silence_alarm(), run)
         if self._lost is not None:
@@ -269,9 +331,23 @@ class Kernel:
             self._check_door()
         return self._keep_time(run)
 
+    def _poll(self, run: _Run) -> dict[Any, int]:
+        if not self.is_full():
+            return dict(self._poller.poll(run.wait()))
+        self._poller.unregister(self._iopub)
+        try:
+            return dict(self._poller.poll(run.wait()))
+        finally:
+            self._poller.register(self._iopub, zmq.POLLIN)
+
     def _heed(self, alarm: int, run: _Run) -> None:
         if alarm >= _RING:
             run.next_look = 0.0
+        while self._answers:
+            value = self._answers.popleft()
+            if run.asking:
+                run.asking = False
+                self._send(self._stdin, "input_reply", {"status": "ok", "value": value})
         if alarm % _RING:
             self._send(self._control, "interrupt_request", _PATIENT)
             run.interrupted(self._grace)
@@ -318,10 +394,22 @@ class Kernel:
         run.ok = reply.content.get("status") == "ok"
         if not run.ok:
             run.error = messages.error(reply.content)
+        if run.exchange is not None:
+            run.exchange.listener.answered(reply)
+
+    def _take_question(self, run: _Run) -> None:
+        question = self._receive(self._stdin)
+        if question is None or question.parent != run.request or question.kind != "input_request":
+            return
+        if run.exchange is not None and not run.asking:
+            run.asking = True
+            run.exchange.listener.asked(question)
 
     def _drain_iopub(self) -> None:
         """Output goes to the run whose it is, also while that is being ended."""
-        while True:
+        for _ in range(TURN):
+            if self._run is not None and self.is_full():
+                return
             message = self._receive(self._iopub, zmq.NOBLOCK)
             if self._heard - self._told > HEARD:
                 self._tell_heard()
@@ -332,7 +420,12 @@ class Kernel:
             mine = self._run if self._run is not None and message.parent == self._run.request else None
             if mine and message.kind == "status" and message.content.get("execution_state") == "idle":
                 mine.idle = True
-            elif (event := messages.event(message)) is not None:
+                continue
+            if mine is None:
+                self.on_loose(message)
+            elif mine.exchange is not None:
+                mine.exchange.listener.heard(message)
+            if (event := messages.event(message)) is not None:
                 (mine.on_event if mine else self.on_stray)(event)
 
     def _tell_heard(self) -> None:
@@ -405,6 +498,10 @@ class Kernel:
         """End these twins. Does not wait for it."""
         self._send(self._control, "discard_request", {"ids": names})
 
+    def info(self) -> Mapping[str, Any]:
+        """What the kernel says of itself, as JSON."""
+        return self._ask("kernel_info_request", {})
+
     def usage(self) -> Usage:
         reply = self._ask("usage_request", {})
         twins = {str(name): messages.number(size) for name, size in _mapping(reply.get("twins")).items()}
@@ -453,8 +550,9 @@ class Kernel:
                 self._take_notices(take)
             if self._door.fileno() in ready:
                 self._check_door()
-            if self._shell in ready:
-                self._receive(self._shell)
+            for sock in (self._shell, self._stdin):
+                if sock in ready:
+                    self._receive(sock)
 
     def _take_notices(self, take: Callable[[Envelope], object] = lambda reply: None) -> None:
         """Read the control channel."""
@@ -496,7 +594,8 @@ class Kernel:
             return None
         if (found := messages.envelope(header, parent, content)) is None:
             self.on_stray(messages.unreadable(len(content)))
-        return found
+            return None
+        return replace(found, packed=content, metadata=metadata, buffers=tuple(frames[at + 6 :]))
 
     def _silence_alarm(self) -> int:
         """What has been added to its count since."""
@@ -518,6 +617,8 @@ class _Run:
     deadline: float | None
     guard: Callable[[], str | None]
     on_event: Callable[[Event], None]
+    exchange: Exchange | None = None
+    asking: bool = False
     next_look: float = field(default_factory=lambda: time.monotonic() + LOOK)
     replied: bool = False
     idle: bool = False

@@ -64,11 +64,15 @@ Event = Stream | Display | Result | Error | Clear
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """One message: what kind, which request it answers, what it says."""
+    """One message: what kind, which request it answers, what it says. `packed` is the content as it came, `metadata`
+    likewise."""
 
     kind: str
     parent: str
     content: Mapping[str, Json]
+    packed: bytes = b"{}"
+    metadata: bytes = b"{}"
+    buffers: tuple[bytes, ...] = ()
 
 
 def envelope(header: bytes, parent: bytes, content: bytes) -> Envelope | None:
