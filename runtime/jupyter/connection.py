@@ -14,6 +14,8 @@ from mulligan.runtime.errors import ConnectionFileInvalid
 #: in the order in which a connection file names them
 CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 _KINDS = (zmq.ROUTER, zmq.XPUB, zmq.ROUTER, zmq.ROUTER, zmq.REP)
+#: milliseconds in which the last messages should have gone out
+LINGER = 1000
 Port = Annotated[int, Field(gt=0, lt=65536)]
 
 
@@ -60,24 +62,38 @@ class Sockets:
     """Bound and unbound by one thread."""
 
     def __init__(self, connection: Connection) -> None:
+        """Raises ConnectionFileInvalid."""
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self.connection = connection
-        self.bind(connection)
-
-    def bind(self, connection: Connection) -> None:
-        """Anew, where sockets were bound before. Raises ConnectionFileInvalid."""
         self.connection = connection
         made = [self._socket(kind, name) for kind, name in zip(_KINDS, CHANNELS, strict=True)]
         self.shell, self.iopub, self.stdin, self.control, self.heartbeat = made
 
+    def move(self, connection: Connection) -> None:
+        """Be found where this connection file says, from now on. Raises ConnectionFileInvalid.
+
+        What is bound there already stays as it is, as ports are let go only some time after they were closed; but for
+        sockets in the file system, whose names the client has removed.
+        """
+        before, self.connection = self.connection, connection
+        for channel in CHANNELS:
+            old, new = before.address(channel), connection.address(channel)
+            if new != old or connection.transport == "ipc":
+                self._bind(self.named(channel), channel)
+            if new != old:
+                self.named(channel).unbind(old)
+
     def _socket(self, kind: int, channel: str) -> zmq.Socket[bytes]:
         sock: zmq.Socket[bytes] = self._context.socket(kind)
-        sock.linger = 1000
+        sock.linger = LINGER
         if kind == zmq.XPUB:
             sock.setsockopt(zmq.XPUB_NODROP, 1)
         if kind == zmq.ROUTER:
             sock.setsockopt(zmq.ROUTER_HANDOVER, 1)  # a client that comes back under its name
         self._encrypt(sock)
+        self._bind(sock, channel)
+        return sock
+
+    def _bind(self, sock: zmq.Socket[bytes], channel: str) -> None:
         address = self.connection.address(channel)
         try:
             sock.bind(address)
@@ -86,7 +102,6 @@ class Sockets:
                 f"{address} cannot be had: {error.strerror}",
                 hint="start the kernel again: others use that port",
             ) from error
-        return sock
 
     def _encrypt(self, sock: zmq.Socket[bytes]) -> None:
         public, secret = self.connection.curve_publickey, self.connection.curve_secretkey
@@ -98,13 +113,8 @@ class Sockets:
         sock: zmq.Socket[bytes] = getattr(self, channel)
         return sock
 
-    def unbind(self) -> None:
-        for sock in (self.shell, self.iopub, self.stdin, self.control, self.heartbeat):
-            sock.close()
-
     def close(self) -> None:
-        self.unbind()
-        self._context.term()
+        self._context.destroy(linger=LINGER)
 
 
 def ports(connection: Connection) -> dict[str, Any]:

@@ -164,9 +164,7 @@ class Host:
         if connection is None:
             self._stopping = True
             return
-        self._sockets.unbind()
-        self._window = 0
-        self._sockets.bind(connection)
+        self._sockets.move(connection)
         self.cells.restart()
 
     # -- what is sent ------------------------------------------------------------------------------------------
