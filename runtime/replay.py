@@ -19,8 +19,8 @@ _KINDS = {("done", True): "completed", ("done", False): "raised"}
 @dataclass(frozen=True, slots=True)
 class Replay:
     """An action to be run again, within `timeout` seconds, and how it ended the first time: `error` names the class of
-    its exception; `digest` is None where none was recorded, and then nothing is said of its output. `fresh`: it stands for a
-    restart, and runs nothing."""
+    its exception; `digest` is None where none was recorded, and then nothing is said of its output. `fresh`: it
+    stands for a restart, and runs nothing."""
 
     step: int
     source: str
