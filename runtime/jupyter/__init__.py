@@ -1,6 +1,6 @@
 """A session as a Jupyter kernel: what any Jupyter client connects to, with undo.
 
-One process of ours a kernel, on the host's side (docs/decisions/0015). It holds the client's key, opens a session and
+One process of ours a kernel, on the host's side (docs/decisions/0020). It holds the client's key, opens a session and
 relays between the two:
 
     main thread        `host`    the five sockets, control requests, heartbeat

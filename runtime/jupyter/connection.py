@@ -71,15 +71,13 @@ class Sockets:
     def move(self, connection: Connection) -> None:
         """Be found where this connection file says, from now on. Raises ConnectionFileInvalid.
 
-        What is bound there already stays as it is, as ports are let go only some time after they were closed; but for
-        sockets in the file system, whose names the client has removed.
+        What is bound there already stays as it is: ports are let go only some time after they were closed.
         """
         before, self.connection = self.connection, connection
         for channel in CHANNELS:
             old, new = before.address(channel), connection.address(channel)
-            if new != old or connection.transport == "ipc":
-                self._bind(self.named(channel), channel)
             if new != old:
+                self._bind(self.named(channel), channel)
                 self.named(channel).unbind(old)
 
     def _socket(self, kind: int, channel: str) -> zmq.Socket[bytes]:

@@ -148,7 +148,8 @@ class Host:
         restart = asked.content.get("restart") is True
         content = {"status": "ok", "restart": restart}
         self.outbox.put("iopub", self.wire.message("shutdown_reply", content, asked.header, to=[b"shutdown"]))
-        if restart and self._provisioner is not None:
+        here = self._provisioner is not None and self._sockets.connection.transport == "tcp"
+        if restart and here:
             self.cells.end_current("the kernel was restarted", GRACE)
         else:
             self._stopping = True

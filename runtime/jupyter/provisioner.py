@@ -86,7 +86,8 @@ class MulliganProvisioner(LocalProvisioner):
     # -- ending --------------------------------------------------------------------------------------------------
 
     async def shutdown_requested(self, restart: bool = False) -> None:
-        self._parked = restart and self._alive()
+        """Over sockets in the file system, whose names jupyter_client removes meanwhile, a restart is a new process."""
+        self._parked = restart and self._alive() and self.connection_info.get("transport") == "tcp"
 
     @property
     def has_process(self) -> bool:

@@ -292,7 +292,7 @@ def make_kernel(worker: Worker) -> Any:
     config.Kernel._execute_sleep = 0.0  # for an output thread, which we do not have
     config.InteractiveShell.colors = "NoColor"
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    kernel = Kernel(
+    kernel = Kernel.instance(  # comms look for the one instance
         session=session,
         iopub_socket=Frames(worker, channel.IOPUB),
         shell_stream=Frames(worker, channel.SHELL),

@@ -35,17 +35,27 @@ class Conformance(jupyter_kernel_test.KernelTests):
     code_clear_output = "from IPython.display import clear_output; clear_output()"
     support_iopub_welcome = True
 
+    @classmethod
+    def tearDownClass(cls) -> None:
+        cls.km.shutdown_kernel()  # first: closing the client closes the manager's context
+        cls.kc.stop_channels()
+
 
 class Welcome(jupyter_kernel_test.IopubWelcomeTests):
     __test__ = False
     kernel_name = "mulligan"
     support_iopub_welcome = True
 
+    @classmethod
+    def tearDownClass(cls) -> None:
+        cls.km.shutdown_kernel()
+        cls.kc.stop_channels()
+
 
 def test_it_passes_whole(install: Callable[..., str]) -> None:
     install("--empty")
     result = unittest.TestResult()
-    for tests in (Conformance, Welcome):
-        unittest.defaultTestLoader.loadTestsFromTestCase(tests).run(result)
+    load = unittest.defaultTestLoader.loadTestsFromTestCase
+    unittest.TestSuite(map(load, (Conformance, Welcome))).run(result)
     assert result.testsRun == 13
     assert (result.failures, result.errors, result.skipped) == ([], [], [])

@@ -208,15 +208,10 @@ def test_uncommitted_changes_outlive_the_kernel_and_committed_ones_leave_nothing
     assert (tmp_path / "work" / "a.txt").read_text() == "three"
 
 
-def test_over_sockets_in_the_file_system_it_starts_runs_and_restarts(start: Callable[..., Notebook]) -> None:
+def test_over_sockets_in_the_file_system_it_starts_and_runs(start: Callable[..., Notebook]) -> None:
     notebook = start(transport="ipc")
     notebook.run("x = 1")
-    notebook.manager.restart_kernel()
-    notebook.client.stop_channels()
-    notebook.client = notebook.manager.client()
-    notebook.client.start_channels()
-    notebook.client.wait_for_ready(timeout=60)
-    assert notebook.value("'x' in globals()") == "False"
+    assert notebook.value("x") == "1"
 
 
 def test_a_kernel_that_cannot_start_says_why(start: Callable[..., Notebook], tmp_path: Path) -> None:
@@ -247,3 +242,39 @@ def test_the_state_is_that_of_the_timeline_after_any_moves(notebook: Notebook) -
     for n in range(3, -1, -1):
         notebook.run("%undo")
         assert notebook.run("print(n)", silent=False, store_history=False).stdout == f"{n}\n"
+
+
+def test_code_in_the_sandbox_can_undo_nothing(notebook: Notebook) -> None:
+    notebook.run("x = 1")
+    notebook.run("x = 2")
+    tried = notebook.run("get_ipython().run_line_magic('undo', ''); get_ipython().run_cell('%undo')")
+    assert tried.status == "error"
+    assert notebook.value("x") == "2"
+    assert "→" in notebook.run("%timeline").text.splitlines()[-1]
+
+
+def test_a_message_with_another_requests_parent_gets_none_that_was_not_asked(notebook: Notebook) -> None:
+    notebook.run("""
+kernel = get_ipython().kernel
+def forge(kind, content, parent):
+    kernel.session.send(kernel.iopub_socket, kind, content, parent={"header": parent}, ident=b"forged")
+mine = kernel.get_parent()["header"]
+for parent in (mine, {**mine, "msg_id": "unknown", "session": "other"}):
+    forge("status", {"execution_state": "idle"}, parent)
+    forge("shutdown_reply", {"status": "ok"}, parent)
+    forge("stream", {"name": "stdout", "text": "forged"}, parent)
+print("end")
+""")
+    notebook.run("print('next')")
+    heard = notebook.run("forge('stream', {'name': 'stdout', 'text': 'x'}, {**mine, 'username': 'root'})")
+    assert heard.status == "ok" and "shutdown_reply" not in heard.kinds
+
+
+def test_a_module_left_in_the_folder_is_not_imported_on_the_host(
+    start: Callable[..., Notebook], folder: Path
+) -> None:
+    for name in ("zmq.py", "mulligan.py", "jupyter_client.py"):
+        (folder / name).write_text("open('imported', 'w')")
+    notebook = start("--empty")
+    assert notebook.value("1 + 1") == "2"
+    assert not (folder / "imported").exists()
