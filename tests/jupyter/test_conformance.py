@@ -8,7 +8,7 @@ from collections.abc import Callable
 import jupyter_kernel_test
 
 
-class Conformance(jupyter_kernel_test.KernelTests):
+class Conformance(jupyter_kernel_test.KernelTests):  # type: ignore[misc]
     __test__ = False  # run by the test below, with our kernelspec in place
 
     kernel_name = "mulligan"
@@ -41,7 +41,7 @@ class Conformance(jupyter_kernel_test.KernelTests):
         cls.kc.stop_channels()
 
 
-class Welcome(jupyter_kernel_test.IopubWelcomeTests):
+class Welcome(jupyter_kernel_test.IopubWelcomeTests):  # type: ignore[misc]
     __test__ = False
     kernel_name = "mulligan"
     support_iopub_welcome = True
@@ -56,6 +56,6 @@ def test_it_passes_whole(install: Callable[..., str]) -> None:
     install("--empty")
     result = unittest.TestResult()
     load = unittest.defaultTestLoader.loadTestsFromTestCase
-    unittest.TestSuite(map(load, (Conformance, Welcome))).run(result)
+    unittest.TestSuite([load(Conformance), load(Welcome)]).run(result)
     assert result.testsRun == 13
     assert (result.failures, result.errors, result.skipped) == ([], [], [])
