@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from mulligan.policies.decision import Decision
 from mulligan.policies.errors import PolicyError
 from mulligan.policies.policy import PerAction, Policy
 from mulligan.sandbox.isolation import Limits
+
+if TYPE_CHECKING:
+    from mulligan.sandbox.egress.judgement import Judge
 
 
 def grant_limits(policy: Policy) -> Limits:
@@ -49,3 +54,8 @@ def check_enforced(policy: Policy) -> None:
             f"the policy has {', '.join(held)}, which no session enforces yet",
             hint="leave it out, or use files.protect; presets have such bounds too, so none opens a session yet",
         )
+
+
+def grant_network(policy: Policy) -> Judge | None:
+    """Who judges a session's requests; None where the policy has no network rules, and there is no network."""
+    return None

@@ -11,7 +11,8 @@ Every object has `type`; these types and keys are stable, and new ones may be ad
     error        action, name, value, traceback (a list of lines)
     clear        action, wait
     step         action, step, outcome, duration, cause, changes [{path, change}],
-                 reach {files, memory, exact, stands}, transcript (null, or {folder, size, cut})
+                 reach {files, memory, exact, stands, sent}, effects [{what, reversibility, denied, rule, reason,
+                 status, sent, received, seconds, error}], transcript (null, or {folder, size, cut})
     restoration  step, memory, restored [{path, change}], stands, complete, duration
     commit       folder, applied [{path, change}], conflicts [{path, ours, theirs}]
     kept_back    folder, why, changes [{path, change}]
@@ -44,6 +45,7 @@ from mulligan.runtime.commit import Commit
 from mulligan.runtime.diffs.detail import Detail
 from mulligan.runtime.diffs.diff import Diff, FileDiff
 from mulligan.runtime.diffs.lines import Bounds, details
+from mulligan.runtime.effects import Effect
 from mulligan.runtime.ledger import Chain, Entry
 from mulligan.runtime.log import record
 from mulligan.runtime.notebook import Cell
@@ -112,7 +114,9 @@ class JsonLines:
                 "memory": reach.memory,
                 "exact": reach.exact,
                 "stands": reach.stands,
+                "sent": reach.sent,
             },
+            effects=[_effect(effect) for effect in step.effects],
             transcript=_transcript(step.outcome),
         )
 
@@ -221,6 +225,21 @@ def _cause(outcome: Outcome) -> str | None:
 def _transcript(outcome: Outcome) -> dict[str, Any] | None:
     kept = outcome.transcript
     return None if kept is None else {"folder": str(kept.folder), "size": kept.size, "cut": kept.cut}
+
+
+def _effect(effect: Effect) -> dict[str, Any]:
+    return {
+        "what": effect.what,
+        "reversibility": effect.reversibility,
+        "denied": effect.denied,
+        "rule": effect.finding.rule,
+        "reason": effect.finding.reason,
+        "status": effect.status,
+        "sent": effect.sent,
+        "received": effect.received,
+        "seconds": effect.seconds,
+        "error": effect.error,
+    }
 
 
 def _changes(changes: Iterable[FileChange]) -> list[dict[str, str]]:

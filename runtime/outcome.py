@@ -51,6 +51,8 @@ class Outcome:
     output: Output = field(default_factory=Output)
     error: Error | None = None
     duration: float = 0.0
+    #: what we have to say about it besides, such as requests that were denied: printable lines
+    notes: tuple[str, ...] = ()
 
     @property
     def stdout(self) -> str:
@@ -88,6 +90,7 @@ class Outcome:
             parts.append(shorten("\n".join(self.error.traceback) or f"{self.error.name}: {self.error.value}"))
         if self.output.left_out:
             parts.append(f"[{self.output.left_out:,} characters or displays were left out]")
+        parts += [f"[{note}]" for note in self.notes]
         return "\n".join(part.rstrip("\n") for part in [*parts, self.notice] if part)
 
     @property
@@ -108,6 +111,7 @@ class Outcome:
             if self.error
             else None,
             "left_out": self.output.left_out,
+            "notes": list(self.notes),
             "digest": digest(self.output),
             "transcript": self.transcript.record() if self.transcript else None,
             **self._details(),

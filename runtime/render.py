@@ -106,12 +106,16 @@ class Page:
         self._line(line.append_text(tally(step.changes)))
         if said := _said(outcome):
             self._text(said, "red")
+        for note in outcome.notes:
+            self._text(f"  {note}", "red")
         if not step.reach.exact:
             reach = step.reach
             if reach.memory != "exact":
                 self._line(
                     Text(f"  an undo to here finds memory {reach.memory}, files {reach.files}", "yellow")
                 )
+            for sent in reach.sent:
+                self._text(f"  undo does not take back: {sent}", "yellow")
             for stands in reach.stands:
                 self._text(f"  an undo to here: {stands}", "yellow")
 

@@ -32,7 +32,7 @@ from mulligan.runtime.commit import Commit
 from mulligan.runtime.diffs.diff import Diff
 from mulligan.runtime.diffs.parsing import Parsing
 from mulligan.runtime.errors import NothingToUndo, SessionBusy, SessionClosed
-from mulligan.runtime.grants import check_enforced, grant_limits, ungranted
+from mulligan.runtime.grants import check_enforced, grant_limits, grant_network, ungranted
 from mulligan.runtime.history import History
 from mulligan.runtime.importing import Count, Progress
 from mulligan.runtime.ledger import Ledger
@@ -56,7 +56,9 @@ from mulligan.sandbox.snapshots import SnapshotStore
 from mulligan.sandbox.snapshots.removal import remove_folder
 
 if TYPE_CHECKING:
+    from mulligan.runtime.network import Network
     from mulligan.runtime.protected import Protected
+    from mulligan.sandbox.egress.judgement import Judge
 
 T = TypeVar("T")
 
@@ -68,13 +70,15 @@ LOOKING = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a sandbox is started from. `warm` is Python that is run before the first twin is taken."""
+    """What a sandbox is started from. `warm` is Python that is run before the first twin is taken; with a `judge` there is
+    a network."""
 
     isolation: str
     image: str | None
     python: Path | None
     limits: Limits
     warm: str = ""
+    judge: Judge | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +143,7 @@ class Session:
         self._baseline: Baseline
         self._ledger: Ledger
         self._protected: Protected | None = None
+        self._network: Network | None = None
         self._commits: list[Commit] = []
         #: one for each call that is not answered yet
         self._calls: deque[None] = deque()
@@ -427,7 +432,10 @@ class Session:
             image=order.image,
             python=order.python,
         )
-        self._enter = partial(enter, engine, described, folders.files, warm=order.warm)
+        if order.judge is not None:
+            self._network = self._open_network(order.judge)
+        outlet = None if self._network is None else self._network.outlet
+        self._enter = partial(enter, engine, described, folders.files, outlet, warm=order.warm)
 
     def _stage(self, task: Task) -> None:
         self._baseline = stage(
@@ -462,6 +470,7 @@ class Session:
             transcripts=Transcripts(folders.output, policy.resources.output, quota.starved),
             history=History(self._store, policy.resources.history),
             protected=self._protected,
+            network=self._network,
             reenter=self._reenter,
             waited_for=lambda: bool(self._calls),
         )
@@ -477,6 +486,13 @@ class Session:
         """Told of each entry of the first snapshot."""
         sizes = [entry.size for entry in self._baseline.entries.values()]
         return None if progress is None else Count(progress, "keeping", len(sizes), sum(sizes)).add
+
+    def _open_network(self, judge: Judge) -> Network:
+        from mulligan.runtime.network import Network
+
+        network = Network(judge, self._ledger)
+        self._resources.callback(network.outlet.close)
+        return network
 
     def _protect(self, policy: Policy) -> Protected:
         from mulligan.runtime.protected import Protected
@@ -617,7 +633,8 @@ def open_session(
     rules, excluded = protecting(policy, protect), Exclusion(exclude)
     sessions = sessions_folder(None if state is None else Path(state))
     remove_remains(sessions)
-    order = Order(isolation, image, None if python is None else Path(python), grant_limits(rules))
+    interpreter = None if python is None else Path(python)
+    order = Order(isolation, image, interpreter, grant_limits(rules), judge=grant_network(rules))
     task = Task(None if workspace is None else Path(workspace), rules, progress, keep, excluded)
     return make_session(sessions, partial(Session._open, order=order, task=task))
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Set
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mulligan.runtime.changes import FileChange, present
 from mulligan.runtime.checkpoint import Checkpoint
+from mulligan.runtime.effects import Effect
 from mulligan.runtime.outcome import Outcome
 from mulligan.runtime.timeline import LET_GO
 
@@ -24,15 +25,17 @@ class Action:
 @dataclass(frozen=True, slots=True)
 class Reach:
     """What a return to the state after this step would bring back: files "exact", memory "exact", "replayed" (by
-    running actions again) or "none"; `stands` says in words what would not come back, and why."""
+    running actions again) or "none"; `stands` says in words what would not come back, and why. `sent` is what the step
+    itself did elsewhere, which undoing it does not take back."""
 
     files: str
     memory: str
     stands: tuple[str, ...]
+    sent: tuple[str, ...] = ()
 
     @property
     def exact(self) -> bool:
-        return self.files == self.memory == "exact" and not self.stands
+        return self.files == self.memory == "exact" and not self.stands and not self.sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,8 @@ class Step:
     settled: Future[Checkpoint | str] = field(repr=False, compare=False)
     #: the steps of the session whose files were let go; it grows
     let_go: Set[int] = field(default=frozenset(), repr=False, compare=False)
+    #: the requests that it made, those that were denied among them
+    effects: tuple[Effect, ...] = ()
 
     @property
     def duration(self) -> float:
@@ -61,11 +66,12 @@ class Step:
     @property
     def reach(self) -> Reach:
         checkpoint = self.settled.result()
+        sent = tuple(str(effect) for effect in self.effects if effect.stands)
         if isinstance(checkpoint, str):
-            return Reach("none", "none", (checkpoint,))
+            return Reach("none", "none", (checkpoint,), sent)
         if self.id in self.let_go:
-            return Reach("none", "none", (f"its files {LET_GO}",))
-        return reach_of(checkpoint)
+            return Reach("none", "none", (f"its files {LET_GO}",), sent)
+        return replace(reach_of(checkpoint), sent=sent)
 
 
 def reach_of(checkpoint: Checkpoint) -> Reach:

@@ -37,6 +37,7 @@ from mulligan.sandbox.kernel import Execution, Usage, WorkerLost
 from mulligan.sandbox.messages import Envelope, Event, Stream
 
 if TYPE_CHECKING:
+    from mulligan.runtime.network import Network
     from mulligan.runtime.protected import Protected
 
 Watcher = Callable[[Event], None]
@@ -85,6 +86,7 @@ class Story:
         transcripts: Transcripts,
         history: History,
         protected: Protected | None,
+        network: Network | None,
         reenter: Callable[[], Confined],
         waited_for: Callable[[], bool],
     ) -> None:
@@ -97,6 +99,7 @@ class Story:
         self._history = history
         self._waited_for = waited_for
         self._protected = protected
+        self._network = network
         self._reenter = reenter
         self._stray = Stray()
         self._unsettled: _Unsettled | None = None
@@ -133,6 +136,8 @@ class Story:
             self._check_whole()
             self._put_back_protected()
             step = self._propose(action)
+            if self._network is not None:
+                self._network.effects.begin(step)
             verdict = judge_proposal(self._policy, action.source)
             if verdict.decision is not Decision.ALLOW:
                 self.settle()
@@ -141,6 +146,9 @@ class Story:
             wall = timeout or self._policy.resources.wall
             with Collector(self._transcripts.of(step)) as collector:
                 outcome = self._run(action, wall, watch, twin, collector, ticket.exchange)
+            if self._network is not None:
+                outcome = replace(outcome, notes=self._network.notices(step))
+                self._network.effects.mark(step)
             self.settle()
             if _must_go_back(outcome):
                 return self._take_back(ticket, step, action, outcome)
@@ -246,11 +254,13 @@ class Story:
         ticket.step.set_result(self._step(id, action, outcome, ticket))
 
     def _step(self, id: int, action: Action, outcome: Outcome, ticket: Ticket) -> Step:
-        return Step(id, action, outcome, ticket.settled, self._checkpoints.let_go)
+        effects = () if self._network is None else self._network.effects.of(id)
+        return Step(id, action, outcome, ticket.settled, self._checkpoints.let_go, effects)
 
     def _take_back(self, ticket: Ticket, step: int, action: Action, outcome: Outcome) -> None:
         """The kernel died with the action, or was killed: the session is where it was before."""
         cursor = self.timeline.cursor
+        self._as_after(step, cursor)
         self._record("settled", step, {"outcome": outcome.record()})
         if self.timeline.cursor != cursor:
             self._move(cursor, "revert")
@@ -266,8 +276,14 @@ class Story:
         ticket.step.set_result(self._step(step, action, outcome, ticket))
         ticket.settled.set_result(self._checkpoints[step])
 
+    def _as_after(self, step: int, cursor: int) -> None:
+        """A return to `step` is one to `cursor`: what was sent since then stands."""
+        if self._network is not None:
+            self._network.effects.mark(step, like=cursor)
+
     def _refuse(self, ticket: Ticket, step: int, action: Action, verdict: Verdict) -> None:
         cursor = self.timeline.cursor
+        self._as_after(step, cursor)
         self._reply(ticket, step, action, Refused(verdict=verdict))
         if cursor not in self._checkpoints:
             return ticket.settled.set_result(f"there is no checkpoint: nor is there one of step {cursor}")
@@ -292,7 +308,11 @@ class Story:
             verdict = Verdict.of((unjudged(f"what changed could not be looked at: {error.message}"),))
         if verdict.decision is not Decision.ALLOW:
             reverted = Reverted(
-                output=outcome.output, error=outcome.error, duration=outcome.duration, verdict=verdict
+                output=outcome.output,
+                error=outcome.error,
+                duration=outcome.duration,
+                notes=outcome.notes,
+                verdict=verdict,
             )
             return self._take_back(ticket, step, action, reverted)
         self._reply(ticket, step, action, outcome)
@@ -418,6 +438,14 @@ class Story:
         """To the state after `target`, in a new sandbox if need be; with the processes of then, if they are spared,
         and with the files of now captured, if they are to be kept."""
         base = self._nearest_checkpoint(target)
+        if self._network is None:
+            return self._restore(base, target, spare=spare, keep=keep)
+        with self._network.going_back() as left_out:
+            back = self._restore(base, target, spare=spare, keep=keep)
+        sent = self._network.effects.since(base)
+        return replace(back, stands=(*back.stands, *left_out, *sent))
+
+    def _restore(self, base: int, target: int, *, spare: bool, keep: bool) -> Restoration:
         way = self._way(base)
         try:
             back = self._checkpoints.restore(base, way, lambda event: None, spare=spare, keep=keep)

@@ -36,6 +36,13 @@ def of_bubblewrap(processors: int, *, user_namespace: bool) -> Mapping[str, Boun
     }
 
 
+def by_the_proxy() -> Bound:
+    """The bound on the network of a session that may use it."""
+    return _kernel(
+        "a network namespace with loopback only; the one way out is the proxy on the host, which judges each request"
+    )
+
+
 def _of_both() -> Mapping[str, Bound]:
     return {
         "file_size": _kernel("RLIMIT_FSIZE, one file"),
@@ -43,7 +50,7 @@ def _of_both() -> Mapping[str, Bound]:
         "disk": _supervised(
             "bytes and files are counted now and then; what is written in between overshoots"
         ),
-        "network": _kernel("a network namespace with loopback only"),
+        "network": _kernel("none: a network namespace with loopback only"),
         "filesystem": _kernel("a mount namespace, read-only but for the session's own folders"),
     }
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import secrets
+import socket
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
-from mulligan.sandbox import guest, selftest
+from mulligan.sandbox import bounds, guest, interior, selftest
 from mulligan.sandbox.door import Door
 from mulligan.sandbox.errors import DoorClosed, SandboxError, WarmFailed
 from mulligan.sandbox.isolation import (
     GUEST,
+    PROXY_PORT,
     RUN,
     WRITABLE,
     Enforcement,
@@ -86,23 +88,38 @@ def prepare_files(files: Path, uid: int, gid: int) -> None:
             os.chown(folder, uid, gid)
 
 
-def enter(engine: Engine, isolation: Isolation, files: Path, *, warm: str = "") -> Confined:
+class Outlet(Protocol):
+    """The proxy of a session that may use the network: `trust` is PEM, whom the sandbox may believe."""
+
+    trust: bytes
+
+    def serve(self, listener: socket.socket) -> None: ...
+
+
+def enter(
+    engine: Engine, isolation: Isolation, files: Path, outlet: Outlet | None = None, *, warm: str = ""
+) -> Confined:
     """Start a sandbox around `files`, have it test itself, and connect to its kernel.
 
-    `isolation` is completed here with the mounts that every session has. `warm` is Python that is run when the
-    self-test has passed, before the root's checkpoint. Raises SandboxError: NoIsolation, ImageMissing,
-    ImageUnusable, SelfTestFailed, DoorClosed, WarmFailed.
+    `isolation` is completed here with the mounts that every session has, and where there is an `outlet` with what
+    leads programs to it. `warm` is Python that is run when the self-test has passed, before the root's checkpoint, and
+    without a network. Raises SandboxError: NoIsolation, ImageMissing, ImageUnusable, SelfTestFailed, DoorClosed,
+    WarmFailed.
     """
     with ExitStack() as stack:
         door = stack.enter_context(Door.build())
+        if outlet is not None:
+            isolation = _leading_to(outlet, isolation, door)
         sandbox = engine.start(replace(isolation, mounts=isolation.mounts + _mounts(files, door.inner)))
         stack.callback(sandbox.stop)
         key = secrets.token_bytes(32).hex().encode()
         try:
-            door.admit(_orders(sandbox.report, isolation, key), START, sandbox.running)
+            orders = _orders(sandbox.report, isolation, key) | ({"proxy": PROXY_PORT} if outlet else {})
+            door.admit(orders, START, sandbox.running)
             kernel = Kernel(door, key)
             stack.callback(kernel.close)
             probes = _mapping(door.hear(START).get("probes"))
+            listener = stack.enter_context(door.listener()) if outlet else None
             kernel.wait_ready(START)
             door.hear(START)
             root = kernel.checkpoint(ROOT if not warm else _COLD)
@@ -115,6 +132,9 @@ def enter(engine: Engine, isolation: Isolation, files: Path, *, warm: str = "") 
             root = kernel.checkpoint(ROOT)
             kernel.thaw()  # what it left running goes on, and is named in `root`
             kernel.discard([_COLD])
+        if outlet is not None and listener is not None:
+            report = replace(report, bounds={**report.bounds, "network": bounds.by_the_proxy()})
+            outlet.serve(listener.dup())
         return Confined(sandbox, kernel, report, root, warm, stack.pop_all())
 
 
@@ -136,6 +156,13 @@ def warm_up(kernel: Kernel, source: str) -> None:
 ROOT, _COLD = "root", "cold"
 
 
+def _leading_to(outlet: Outlet, isolation: Isolation, door: Door) -> Isolation:
+    bundle = door.inner / interior.BUNDLE
+    bundle.write_bytes(outlet.trust)
+    bundle.chmod(0o644)
+    return replace(isolation, environment={**isolation.environment, **interior.network_environment()})
+
+
 def _mounts(files: Path, run: Path) -> tuple[Mount, ...]:
     code = Path(guest.__file__).resolve().parent
     writable = tuple(
@@ -147,12 +174,12 @@ def _mounts(files: Path, run: Path) -> tuple[Mount, ...]:
 def _orders(report: Report, isolation: Isolation, key: bytes) -> dict[str, Any]:
     """What the supervisor is told. It bounds by itself what the engine leaves to it."""
     limits = isolation.limits
-    bounds = {"fsize": limits.file_size, "nofile": limits.open_files, "core": 0}
+    own = {"fsize": limits.file_size, "nofile": limits.open_files, "core": 0}
     supervised = report.bounds["memory"].enforcement is not Enforcement.KERNEL
     if supervised:
-        bounds |= {"data": limits.memory, "nproc": limits.all_pids}
+        own |= {"data": limits.memory, "nproc": limits.all_pids}
     memory = limits.memory if supervised else 0
-    orders = {"key": key.decode(), "limits": bounds, "supervised_memory": memory}
+    orders = {"key": key.decode(), "limits": own, "supervised_memory": memory}
     return {**orders, "pages_counted": _pages_are_counted()}
 
 

@@ -4,7 +4,8 @@ A folder of ours is mounted read-only at `/run/mulligan` in the sandbox, with on
 Jupyter sockets are bound beside that folder, out of the sandbox's sight; the supervisor knocks once, gets its
 orders and the listening descriptors (SCM_RIGHTS), and keeps the connection for as long as it lives. So the
 session's key is never on a disk that the sandbox sees, hostile code cannot reach, unlink or replace a socket, and
-when either side dies the other learns it at once (docs/decisions/0002).
+when either side dies the other learns it at once (docs/decisions/0002). Where the session may use the network, one
+listening socket comes the other way: that of the proxy, in the sandbox's own loopback.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from types import TracebackType
 from typing import Any
 
 from mulligan.sandbox.errors import DoorClosed, ImageUnusable
+from mulligan.sandbox.isolation import PROXY_PORT
 
 CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 #: sun_path holds 108 bytes, and the longest of our names has eight
@@ -40,6 +42,7 @@ class Door:
         self._listener = listener
         self._channels = channels
         self._guest: socket.socket | None = None
+        self._passed: list[int] = []
 
     @classmethod
     def build(cls) -> Door:
@@ -80,7 +83,8 @@ class Door:
         if self._guest is None or not select.select([self._guest], [], [], timeout)[0]:
             raise DoorClosed(f"the supervisor said nothing for {timeout:g} s")
         try:
-            data = self._guest.recv(64 * 1024)
+            data, passed, _, _ = socket.recv_fds(self._guest, 64 * 1024, 4)
+            self._passed += passed
             told = json.loads(data) if data else None
         except (OSError, ValueError, RecursionError) as error:
             raise DoorClosed("the supervisor spoke nonsense") from error
@@ -93,6 +97,25 @@ class Door:
             )
         return told
 
+    def listener(self) -> socket.socket:
+        """The listening end of the sandbox's own loopback that the supervisor has passed out, for the proxy to take.
+        Raises DoorClosed when it passed anything else."""
+        try:
+            (descriptor,) = self._passed
+            self._passed = []
+            found = socket.socket(fileno=descriptor)
+        except (OSError, ValueError) as error:
+            raise DoorClosed("the supervisor passed no listening socket") from error
+        if (
+            found.family is not socket.AF_INET
+            or found.type is not socket.SOCK_STREAM
+            or not found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+            or found.getsockname() != ("127.0.0.1", PROXY_PORT)
+        ):
+            found.close()
+            raise DoorClosed("the supervisor passed another socket than the proxy's")
+        return found
+
     def fileno(self) -> int:
         """Readable when the supervisor is gone."""
         return -1 if self._guest is None else self._guest.fileno()
@@ -101,7 +124,9 @@ class Door:
         if self._guest is None:
             return True
         try:
-            return self._guest.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+            while self._guest.recv(64 * 1024, socket.MSG_DONTWAIT):
+                pass  # a fresh worker is ready, which nobody waits for
+            return True
         except BlockingIOError:
             return False
         except OSError:
@@ -111,6 +136,9 @@ class Door:
         for each in (self._listener, self._guest, *self._channels):
             if each is not None:
                 each.close()
+        for descriptor in self._passed:
+            os.close(descriptor)
+        self._passed = []
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> Door:

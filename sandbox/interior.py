@@ -7,12 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mulligan.sandbox.isolation import GUEST, HOME, Isolation
+from mulligan.sandbox.isolation import GUEST, HOME, PROXY_PORT, RUN, Isolation
 from mulligan.sandbox.printable import printable
 
 HOSTNAME = "mulligan"
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 TAIL = 4000
+#: the file in which the sandbox finds whom it may believe, in sessions that may use the network
+BUNDLE = "ca.pem"
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+_BUNDLES = (
+    *("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT", "GIT_SSL_CAINFO"),
+    "NODE_EXTRA_CA_CERTS",
+)
 
 
 def command(python: str) -> list[str]:
@@ -25,6 +32,13 @@ def environment(isolation: Isolation, path: str, image: Mapping[str, str] | None
     own = {"HOME": HOME, "PATH": path, "LANG": "C.UTF-8", **isolation.environment}
     names = sorted({*own, *(image or {}), "PWD", "HOSTNAME"})
     return {**own, "MULLIGAN_ENVIRONMENT": ",".join(names)}
+
+
+def network_environment() -> dict[str, str]:
+    """What has programs use the proxy, and believe it, without a change of theirs."""
+    own = dict.fromkeys(_PROXIES, f"http://127.0.0.1:{PROXY_PORT}") | {"NO_PROXY": "localhost,127.0.0.1,::1"}
+    own |= {name.lower(): value for name, value in own.items()}
+    return own | dict.fromkeys(_BUNDLES, f"{RUN}/{BUNDLE}")
 
 
 def accounts(isolation: Isolation) -> dict[str, str]:

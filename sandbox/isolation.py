@@ -6,7 +6,7 @@ An `Engine` turns one immutable `Isolation` into one running `Sandbox`. There ar
 had, opening fails and says what to install.
 
 How the two sides meet
-    The sandbox has no network and nothing in it listens. One host folder is mounted read-only at
+    The sandbox has no network of its own and nothing of ours in it listens. One host folder is mounted read-only at
     `/run/mulligan`; the host binds every unix socket and hands the listening ends to the supervisor
     through `door.sock` (see `door.py`). So the sandbox can write nowhere but in the session's own files, and
     hostile code cannot unlink or replace a socket.
@@ -34,6 +34,8 @@ WORKSPACE = "/workspace"
 HOME = "/home/user"
 RUN = "/run/mulligan"
 GUEST = "/opt/mulligan/mulligan_guest"
+#: in the sandbox's own loopback: where the host's proxy listens, in sessions that may use the network
+PROXY_PORT = 3128
 
 #: folder under the session's `files/` -> where the sandbox sees it
 WRITABLE: Mapping[str, str] = {

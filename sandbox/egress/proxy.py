@@ -11,11 +11,11 @@ import socket
 import threading
 from contextlib import suppress
 
-from mulligan.sandbox.egress import trust
+from mulligan.sandbox.egress import dialing, trust
 from mulligan.sandbox.egress.authority import Authority
 from mulligan.sandbox.egress.bounds import Bounds, Meter
 from mulligan.sandbox.egress.conversation import Conversation
-from mulligan.sandbox.egress.dialing import Resolve, resolve
+from mulligan.sandbox.egress.dialing import Resolve
 from mulligan.sandbox.egress.judgement import Journal, Judge
 from mulligan.sandbox.egress.parts import Parts
 from mulligan.sandbox.egress.wire import Wire
@@ -25,12 +25,13 @@ class Egress:
     """One session's proxy. Every method may be called from any thread; `close` more than once."""
 
     def __init__(
-        self, judge: Judge, journal: Journal, *, bounds: Bounds | None = None, resolve: Resolve = resolve
+        self, judge: Judge, journal: Journal, *, bounds: Bounds | None = None, resolve: Resolve | None = None
     ) -> None:
         bounds = bounds or Bounds()
         context, authority = trust.upstream(), Authority()
         #: what the sandbox may believe, as PEM
         self.trust = trust.bundle(context, authority.certificate)
+        resolve = resolve or dialing.resolve
         self._parts = Parts(judge, journal, bounds, resolve, context, authority, Meter(bounds))
         self._places = threading.BoundedSemaphore(bounds.connections)
         self._listener: socket.socket | None = None

@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 from . import probes, seccomp
@@ -26,6 +27,8 @@ class Config:
         self.memory = int(told["supervised_memory"])
         #: the kernel counts all pages that it gives which are not of 4 KiB (pages.py)
         self.pages_counted = bool(told["pages_counted"])
+        #: the port of our loopback on which the host takes requests; 0: there is no network
+        self.proxy = int(told.get("proxy", 0))
         self.next_look = 0.0
         self.probe = True
         self.probes: dict[str, str] = {}
@@ -44,11 +47,21 @@ def admit() -> tuple[socket.socket, Config, list[int]]:
     return door, Config(json.loads(orders)), list(fds)
 
 
-def report(door: socket.socket, what: dict[str, Any]) -> None:
+def report(door: socket.socket, what: dict[str, Any], passing: Sequence[int] = ()) -> None:
     try:
-        door.send(json.dumps(what).encode())
+        socket.send_fds(door, [json.dumps(what).encode()], passing)
     except OSError:
         os._exit(0)
+
+
+def report_probes(door: socket.socket, config: Config) -> None:
+    """With them goes the listening end of the proxy's port, of which nothing stays here: before any other code runs the
+    port is taken, and nobody in the sandbox has it."""
+    what = {"probes": config.probes}
+    if not config.proxy:
+        return report(door, what)
+    with socket.create_server(("127.0.0.1", config.proxy), backlog=512) as listener:
+        report(door, what, [listener.fileno()])
 
 
 def confine(config: Config) -> int:

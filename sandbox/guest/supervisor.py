@@ -31,7 +31,7 @@ from zmq.backend import zmq_poll
 from . import channel, memory, processes
 from .active import Active, spawn
 from .checkpoints import Checkpoints
-from .entry import Config, admit, confine, report
+from .entry import Config, admit, confine, report, report_probes
 from .links import Links
 from .output import NAMES, Output, Pipe
 from .signing import Request, Signer
@@ -458,7 +458,7 @@ def main() -> None:
     door, config, listening = admit()
     links = Links(confine(config))
     links.start()
-    report(door, {"probes": config.probes})
+    report_probes(door, config)
     supervisor = Supervisor(config, door, listening, links)
     supervisor.start_worker()
     supervisor.serve()

@@ -23,7 +23,7 @@ import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from . import channel, descriptors
+from . import channel, connections, descriptors
 
 if TYPE_CHECKING:
     from .worker import Worker
@@ -52,6 +52,7 @@ class Asleep:
 
     def restore(self) -> list[str]:
         """Have it back; what could not be, in words."""
+        connections.empty()
         self.files = [file for file in self.files if file.is_there()]
         lost = descriptors.reopen(self.files) + descriptors.stale_maps()
         self.files = [file.now() for file in self.files]  # for the heir

@@ -132,3 +132,12 @@ for kind in (0o020000, 0o060000):
     print(*attempt(os.mknod, "device", kind | 0o666, os.makedev(1, 3)))
 """)
     assert all(line.startswith("refused") for line in said.splitlines()), said
+
+
+def test_a_session_without_network_rules_has_no_proxy_and_no_trace_of_one(attacker: Attacker) -> None:
+    said = attacker.said("""
+print(os.listdir("/run/mulligan"), len(open("/proc/net/tcp").readlines()))
+print([name for name in os.environ if "proxy" in name.lower() or "ssl" in name.lower()])
+""")
+    assert said == "[] 1\n[]"
+    assert attacker.session.report.bounds["network"].how.startswith("none")

@@ -1,0 +1,183 @@
+"""What actions did elsewhere: each request that left, with the rule that let it, and each that was denied.
+
+A request is in the ledger before it leaves. What was read leaves nothing to take back; anything else that was sent
+stands, whatever undo does, and every return to a state from before it says so.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from mulligan.policies.decision import Decision, Finding
+from mulligan.runtime.ledger import Ledger
+from mulligan.sandbox.errors import MulliganError
+from mulligan.sandbox.printable import one_line
+
+if TYPE_CHECKING:
+    from mulligan.sandbox.egress.judgement import Answered, Asked, Judgement
+
+#: methods that ask for something and change nothing, by the definition of HTTP
+READS = ("GET", "HEAD", "OPTIONS")
+#: effects of one step that are kept in memory, and lines that a restoration has about them; the ledger has all
+KEPT, SHOWN = 1000, 100
+_LONGEST = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """One request. `number` counts those of the session; `step` is the one that ran then, or the last that had run.
+    `reversibility` is "read" (nothing to take back), "irreversible", or "unknown" for a tunnel that nobody looked into
+    and a WebSocket. `finding` is why it was let go or denied. `status` is None while there is no answer."""
+
+    number: int
+    step: int
+    what: str
+    reversibility: str
+    finding: Finding
+    status: int | None = None
+    sent: int = 0
+    received: int = 0
+    seconds: float = 0.0
+    error: str = ""
+
+    @property
+    def denied(self) -> bool:
+        return self.finding.decision is not Decision.ALLOW
+
+    @property
+    def stands(self) -> bool:
+        """Whether undo leaves something of it behind."""
+        return not self.denied and self.reversibility != "read"
+
+    def __str__(self) -> str:
+        if self.denied:
+            instead = f"; instead: {self.finding.instead}" if self.finding.instead else ""
+            return one_line(
+                f"network: denied {self.what} by rule {self.finding.rule}: {self.finding.reason}{instead}"
+            )
+        if self.reversibility == "unknown":
+            return f"{self.what}: what was sent there is not known and stands ({self.sent:,} bytes)"
+        return f"{self.what} was sent{'' if self.status is None else f' and answered with {self.status}'}"
+
+
+class Effects:
+    """The record of a session's effects: the proxy's journal. From any thread."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._lock = threading.Lock()
+        self._step = 0
+        self._last = 0
+        self._kept: dict[int, dict[int, Effect]] = {}
+        self._more: Counter[int] = Counter()  # what stands of a step beyond what is kept
+        self._marks: dict[int, int] = {0: 0}
+
+    # -- the proxy's journal -----------------------------------------------------------------------------------
+
+    def leaving(self, asked: Asked, judgement: Judgement) -> int:
+        """Raises where it cannot be recorded."""
+        finding = Finding(decision=Decision.ALLOW, rule=judgement.rule, reason=judgement.reason)
+        effect = self._new(asked, finding)
+        self._ledger.append("effect", effect.step, {**_record(effect), "query": _names(asked.query)})
+        return effect.number
+
+    def answered(self, number: int, answered: Answered) -> None:
+        found: dict[str, Any] = {
+            "status": answered.status,
+            "sent": answered.sent,
+            "received": answered.received,
+            "seconds": answered.seconds,
+            "error": one_line(answered.error)[:_LONGEST],
+        }
+        with self._lock:
+            step = next((step for step, kept in reversed(self._kept.items()) if number in kept), None)
+            if step is not None:
+                self._kept[step][number] = replace(self._kept[step][number], **found)
+        with suppress(MulliganError, ValueError):  # it has left; that it was to leave is recorded
+            self._ledger.append("effect_answered", step, {"number": number, **found})
+
+    def denied(self, asked: Asked, judgement: Judgement) -> None:
+        finding = Finding(
+            decision=Decision.DENY,
+            rule=judgement.rule,
+            reason=judgement.reason,
+            instead=judgement.instead,
+        )
+        effect = self._new(asked, finding)
+        with suppress(MulliganError, ValueError):
+            self._ledger.append("effect_denied", effect.step, _record(effect))
+
+    def _new(self, asked: Asked, finding: Finding) -> Effect:
+        with self._lock:
+            self._last += 1
+            what = str(asked) if len(str(asked)) <= _LONGEST else f"{str(asked)[:_LONGEST]}..."
+            effect = Effect(
+                number=self._last,
+                step=self._step,
+                what=what,
+                reversibility=_reversibility(asked),
+                finding=finding,
+            )
+            kept = self._kept.setdefault(self._step, {})
+            if len(kept) < KEPT:
+                kept[effect.number] = effect
+            elif effect.stands:
+                self._more[self._step] += 1
+            return effect
+
+    # -- for the story -----------------------------------------------------------------------------------------
+
+    def begin(self, step: int) -> None:
+        """What comes from now on belongs to this step."""
+        with self._lock:
+            self._step = step
+
+    def of(self, step: int) -> tuple[Effect, ...]:
+        with self._lock:
+            return tuple(self._kept.get(step, {}).values())
+
+    def mark(self, step: int, like: int | None = None) -> None:
+        """The state after `step` knows of all that was sent until now; or of what the state after `like` knows."""
+        with self._lock:
+            self._marks[step] = self._last if like is None else self._marks.get(like, 0)
+
+    def since(self, step: int) -> tuple[str, ...]:
+        """What was sent that the state after `step` does not know of, and that stands."""
+        with self._lock:
+            lines = list(self._lines_since(step))
+            more = sum(count for of, count in self._more.items() if of >= step) + len(lines[SHOWN:])
+        return (
+            *lines[:SHOWN],
+            *((f"{more:,} more requests were sent: the ledger has them",) if more else ()),
+        )
+
+    def _lines_since(self, step: int) -> Iterator[str]:
+        mark = self._marks.get(step, 0)
+        for kept in self._kept.values():
+            yield from (str(effect) for effect in kept.values() if effect.stands and effect.number > mark)
+
+
+def _reversibility(asked: Asked) -> str:
+    if asked.method == "CONNECT" or asked.scheme in ("ws", "wss"):
+        return "unknown"
+    return "read" if asked.method in READS else "irreversible"
+
+
+def _record(effect: Effect) -> Mapping[str, Any]:
+    return {
+        "number": effect.number,
+        "what": effect.what,
+        "reversibility": effect.reversibility,
+        "rule": effect.finding.rule,
+        "reason": effect.finding.reason[:_LONGEST],
+    }
+
+
+def _names(query: str) -> str:
+    """The names of a query's values: the values may be secrets."""
+    return "&".join(part.partition("=")[0] for part in query.split("&"))[:_LONGEST]

@@ -1,0 +1,83 @@
+"""A session's network: the judge that its policy makes, the record of effects, and the proxy that asks both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from mulligan.runtime.effects import READS, Effect, Effects
+from mulligan.runtime.ledger import Ledger
+from mulligan.sandbox.errors import NetworkMissing
+
+if TYPE_CHECKING:
+    from mulligan.sandbox.egress.judgement import Asked, Judge, Judgement
+    from mulligan.sandbox.egress.proxy import Egress
+
+_SHOWN = 10
+
+
+class Network:
+    def __init__(self, judge: Judge, ledger: Ledger) -> None:
+        """Raises NetworkMissing where what the proxy needs is not installed."""
+        self._judge = judge
+        self._again = False
+        self._left_out = 0
+        self.effects = Effects(ledger)
+        self.outlet = self._outlet()
+
+    def _outlet(self) -> Egress:
+        try:
+            from mulligan.sandbox.egress.proxy import Egress
+        except ImportError as error:
+            raise NetworkMissing(
+                f"the policy has network rules, and {error.name} is not installed",
+                hint="Run: pip install 'mulligan[network]'",
+            ) from error
+        return Egress(self, self.effects)
+
+    # -- the proxy's judge -------------------------------------------------------------------------------------
+
+    def judge(self, asked: Asked) -> Judgement:
+        from mulligan.sandbox.egress.judgement import Judgement
+
+        if self._again and (asked.method not in READS or asked.scheme in ("ws", "wss")):
+            self._left_out += 1
+            return Judgement(
+                allowed=False,
+                rule="replay",
+                reason="this action is run again to rebuild memory, and what was sent is not sent twice",
+            )
+        return self._judge.judge(asked)
+
+    def needs_inside(self, host: str, port: int) -> bool:
+        return self._judge.needs_inside(host, port)
+
+    # -- for the story -----------------------------------------------------------------------------------------
+
+    @contextmanager
+    def going_back(self) -> Iterator[list[str]]:
+        """While memory and files go back nothing but reads may leave, and whoever wakes finds no connection of before:
+        what had come on it was for others. The list is told what was left out, when it is over."""
+        said: list[str] = []
+        self._again, self._left_out = True, 0
+        try:
+            self.outlet.hang_up()
+            yield said
+        finally:
+            self.outlet.hang_up()
+            self._again = False
+            if self._left_out:
+                said.append(f"{self._left_out} request(s) were not sent again when actions were run again")
+
+    def notices(self, step: int) -> tuple[str, ...]:
+        """What an agent is told of its denied requests, each once."""
+        denied = dict.fromkeys(str(effect) for effect in self.effects.of(step) if effect.denied)
+        more = len(denied) - _SHOWN
+        return (
+            *list(denied)[:_SHOWN],
+            *((f"network: {more} more requests were denied",) if more > 0 else ()),
+        )
+
+    def of(self, step: int) -> tuple[Effect, ...]:
+        return self.effects.of(step)
