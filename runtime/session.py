@@ -70,7 +70,7 @@ LOOKING = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a sandbox is started from. `warm` is Python that is run before the first twin is taken; with a `judge` there is
+    """What a sandbox is started from. `warm` is Python that is run before the first twin is taken; a `judge` gives it
     a network."""
 
     isolation: str
