@@ -153,7 +153,7 @@ for headers, body in (("Content-Length: 6\\r\\nTransfer-Encoding: chunked", "0\\
     assert server.seen == []
 
 
-def test_nobody_inside_holds_the_proxys_port_and_nobody_can_take_it(attacker: Online) -> None:
+def test_nobody_inside_holds_the_port_of_the_proxy_and_nobody_can_take_it(attacker: Online) -> None:
     said = attacker.said(
         SPEAK
         + """
