@@ -46,13 +46,17 @@ def names_host(policy: Policy, asked: Request) -> bool:
     """Whether, in each layer, a rule that lets this request leave spells its host out, without a star: only such a host
     may lie in a private network."""
     return all(
-        any(rule.grants(asked) and _spells(rule, asked.host) for rule in layer)
+        any(_spells(rule, asked) for rule in layer if rule.decision is not Decision.DENY)
         for layer in policy.layers("network")
     )
 
 
-def _spells(rule: Rule, host: str) -> bool:
-    return any(isinstance(each, RequestPattern) and each.host == host for each in rule.patterns)
+def _spells(rule: Rule, asked: Request) -> bool:
+    """Whether one line both grants it and spells its host out: what another line says of the host is not about it."""
+    return any(
+        isinstance(each, RequestPattern) and each.host == asked.host and each.matches(asked, generous=False)
+        for each in rule.patterns
+    )
 
 
 def judge_tool(policy: Policy, name: str, arguments: Mapping[str, object]) -> Verdict:

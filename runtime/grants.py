@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from mulligan.policies.decision import Decision
 from mulligan.policies.errors import PolicyError
+from mulligan.policies.patterns import PackagePattern
 from mulligan.policies.policy import PerAction, Policy
+from mulligan.policies.rules import Rule
 from mulligan.sandbox.isolation import Limits
 
 if TYPE_CHECKING:
@@ -29,13 +31,22 @@ def grant_limits(policy: Policy) -> Limits:
 def ungranted(policy: Policy) -> tuple[str, ...]:
     """What the policy lets be done and no part of Mulligan carries out yet, in words: it cannot be done at all."""
     said = []
-    for name in ("network", "tools", "databases", "packages", "library"):
-        granting = [rule for rule in policy.layers(name)[0] if rule.decision is not Decision.DENY]
-        if granting:
-            said.append(f"{name} ({len(granting)} rule{'s' if len(granting) > 1 else ''})")
+    if waiting := [rule for rule in _granting(policy, "network") if rule.decision is not Decision.ALLOW]:
+        said.append(f"network on approval ({_counted(waiting)})")
+    for name in ("tools", "databases", "packages", "library"):
+        if granting := _granting(policy, name):
+            said.append(f"{name} ({_counted(granting)})")
     if policy.secrets:
         said.append(f"secrets ({len(policy.secrets)})")
     return tuple(said)
+
+
+def _granting(policy: Policy, section: str) -> list[Rule]:
+    return [rule for rule in policy.layers(section)[0] if rule.decision is not Decision.DENY]
+
+
+def _counted(rules: list[Rule]) -> str:
+    return f"{len(rules)} rule{'s' if len(rules) > 1 else ''}"
 
 
 def check_enforced(policy: Policy) -> None:
@@ -48,6 +59,7 @@ def check_enforced(policy: Policy) -> None:
         "files.per_action": files.per_action != PerAction(),
         "budgets.deletions": policy.budgets.deletions is not None,
         "on_violation": policy.on_violation != "revert",
+        **(_missing_online(policy) if _opens_network(policy) else {}),
     }
     if held := [name for name, asked in missing.items() if asked]:
         raise PolicyError(
@@ -56,6 +68,31 @@ def check_enforced(policy: Policy) -> None:
         )
 
 
+def _missing_online(policy: Policy) -> dict[str, bool]:
+    """Bounds that hold by themselves where there is no network."""
+    return {
+        "budgets.bytes_out": policy.budgets.bytes_out is not None,
+        "budgets.messages": policy.budgets.messages is not None,
+        "packages (but for 'allow: ANY from SOURCE')": not all(
+            rule.decision is Decision.ALLOW and all(map(_is_of_any_package, rule.patterns))
+            for layer in policy.layers("packages")
+            for rule in layer
+        ),
+    }
+
+
+def _is_of_any_package(pattern: object) -> bool:
+    return isinstance(pattern, PackagePattern) and pattern.name == "*"
+
+
+def _opens_network(policy: Policy) -> bool:
+    return bool(_granting(policy, "network"))
+
+
 def grant_network(policy: Policy) -> Judge | None:
-    """Who judges a session's requests; None where the policy has no network rules, and there is no network."""
-    return None
+    """Who judges a session's requests; None where no rule lets any leave, and there is no network."""
+    if not _opens_network(policy):
+        return None
+    from mulligan.runtime.granting import PolicyJudge
+
+    return PolicyJudge(policy)

@@ -32,7 +32,7 @@ from mulligan.policies.errors import PolicyError
 from mulligan.policies.exclusion import Exclusion
 from mulligan.policies.policy import Policy
 from mulligan.runtime.errors import PoolClosed
-from mulligan.runtime.grants import grant_limits
+from mulligan.runtime.grants import grant_limits, grant_network
 from mulligan.runtime.importing import Progress
 from mulligan.runtime.past import sessions_folder
 from mulligan.runtime.remains import remove_remains
@@ -50,6 +50,7 @@ LOOKING = 5.0
 RETRY, RARELY = 1.0, 60.0
 #: seconds that a waiting sandbox has to answer before it is handed out
 ANSWERING = 1.0
+_ANOTHER = "make a pool with this policy, or open the session with mulligan.open()"
 
 
 class PoolWarning(RuntimeWarning):
@@ -79,7 +80,8 @@ class Pool:
         self.size = size
         self._policy = policy or Policy()
         where = None if python is None else Path(python)
-        self._order = Order(isolation, image, where, grant_limits(self._policy), warm)
+        judge = grant_network(self._policy)
+        self._order = Order(isolation, image, where, grant_limits(self._policy), warm, judge)
         self._sessions = sessions_folder(None if state is None else Path(state))
         self._ready: deque[Session] = deque()
         self._starting = 0
@@ -151,8 +153,10 @@ class Pool:
         if differing:
             raise PolicyError(
                 f"a started sandbox cannot be given other limits: {'; '.join(differing)}",
-                hint="make a pool with this policy, or open the session with mulligan.open()",
+                hint=_ANOTHER,
             )
+        if policy.layers("network") != self._policy.layers("network"):
+            raise PolicyError("a started sandbox cannot be given other network rules", hint=_ANOTHER)
 
     def _take(self) -> Session | None:
         with self._changed:

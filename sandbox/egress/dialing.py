@@ -32,7 +32,7 @@ def dial(asked: Asked, judgement: Judgement, resolve: Resolve) -> socket.socket:
     addresses = [asked.host] if literal else _resolved(asked, resolve)
     for address in addresses:
         if objection := _objection(address, judgement, literal):
-            raise Denied(asked, _forbidden(asked, judgement, objection))
+            raise Denied(asked, _forbidden(asked, objection))
     return _connect(asked, addresses[:_TRIED])
 
 
@@ -57,13 +57,13 @@ def _objection(address: str, judgement: Judgement, literal: bool) -> str:
     return "is not on the internet" if place is Place.PRIVATE else "is one that no name may lead to"
 
 
-def _forbidden(asked: Asked, judgement: Judgement, objection: str) -> Judgement:
+def _forbidden(asked: Asked, objection: str) -> Judgement:
     """It does not name the address that was found: what a private network looks like is not for the sandbox."""
     return Judgement(
         allowed=False,
         rule="network.addresses",
-        reason=f"{asked.host} leads to an address that {objection}, and {judgement.rule!r} does not say private",
-        instead="a public host; or have the policy name this one as private",
+        reason=f"{asked.host} leads to an address that {objection}, and no rule that allows it spells it out",
+        instead="a public host; or have the policy spell this one out in a rule",
     )
 
 

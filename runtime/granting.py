@@ -1,0 +1,64 @@
+"""A session's network as its policy has it: what the proxy asks is asked of the rules.
+
+Both sides read strictly, and a request passes only where both read it alike: the proxy asks about each way in which a
+server might read a path, and the policy denies what has more than one.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote
+
+from mulligan.policies.address import Request, Unclear, request
+from mulligan.policies.asking import judge_asked, looks_inside, names_host
+from mulligan.policies.decision import Decision, Finding
+from mulligan.policies.policy import Policy
+from mulligan.sandbox.egress.judgement import Asked, Judgement
+
+#: what a path as it is sent never holds; a reading of it that was decoded may
+_UNSENT = re.compile(r"[^!-~]")
+
+
+class PolicyJudge:
+    """The proxy's judge. It holds values alone, so any thread may ask."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+
+    def judge(self, asked: Asked) -> Judgement:
+        try:
+            spelt = _spelt(asked)
+        except Unclear as error:
+            why = str(error)
+            return Judgement(
+                allowed=False,
+                rule="network.unclear",
+                reason=why,
+                instead="write the address in its usual form",
+            )
+        verdict = judge_asked(self._policy, spelt)
+        finding = verdict.deciding[0]
+        if verdict.decision is Decision.ALLOW:
+            private = names_host(self._policy, spelt)
+            return Judgement(allowed=True, rule=_named(finding), reason=finding.reason, private=private)
+        reason, instead = finding.reason, finding.instead
+        if verdict.decision is not Decision.DENY:
+            reason += f" ({verdict.decision}: approvals are not built yet, so it is denied)"
+            instead = instead or "do without, or have the policy allow it"
+        return Judgement(allowed=False, rule=_named(finding), reason=reason, instead=instead)
+
+    def needs_inside(self, host: str, port: int) -> bool:
+        return looks_inside(self._policy, host, port)
+
+
+def _spelt(asked: Asked) -> Request:
+    """Raises Unclear. The path of a reading that was decoded is escaped again where no request could hold it."""
+    path = _UNSENT.sub(lambda found: quote(found[0]), asked.path)
+    return request(asked.method, asked.scheme, asked.host, asked.port, path)
+
+
+def _named(finding: Finding) -> str:
+    """The rule, with its line. What the folders of the host are called is not for the sandbox."""
+    place = finding.place.rpartition("/")[2]
+    rule = finding.rule.removeprefix("network: ")
+    return f"{rule} ({place})" if place else rule
