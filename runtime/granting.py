@@ -38,10 +38,11 @@ class PolicyJudge:
             )
         verdict = judge_asked(self._policy, spelt)
         finding = verdict.deciding[0]
+        reason = finding.reason.removeprefix(f"{spelt}: ")  # whoever shows it names the request
         if verdict.decision is Decision.ALLOW:
             private = names_host(self._policy, spelt)
-            return Judgement(allowed=True, rule=_named(finding), reason=finding.reason, private=private)
-        reason, instead = finding.reason, finding.instead
+            return Judgement(allowed=True, rule=_named(finding), reason=reason, private=private)
+        instead = finding.instead
         if verdict.decision is not Decision.DENY:
             reason += f" ({verdict.decision}: approvals are not built yet, so it is denied)"
             instead = instead or "do without, or have the policy allow it"

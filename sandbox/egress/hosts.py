@@ -1,8 +1,8 @@
 """One spelling for each host, before anything is judged, resolved or compared.
 
-An IPv4 address may be written in decimal, octal, hexadecimal and with fewer than four parts (inet_aton); all of these
-become the dotted one. A name that is neither an address nor plain ASCII labels is refused: what two programs could
-read as two hosts is none.
+An IPv4 address that is written in decimal, octal, hexadecimal or with fewer than four parts (inet_aton) is refused:
+no rule knows it so, and what else it would be called is said. A name that is neither an address nor plain ASCII
+labels is refused: what two programs could read as two hosts is none.
 """
 
 from __future__ import annotations
@@ -59,9 +59,12 @@ def _four(name: str) -> str:
     try:
         if not all(_NUMBER.fullmatch(part) for part in parts):
             raise OSError
-        return socket.inet_ntoa(socket.inet_aton(name))
+        usual = socket.inet_ntoa(socket.inet_aton(name))
     except OSError as error:
         raise Refused(f"{name[:100]!r} is neither a name nor an address") from error
+    if usual != name:
+        raise Refused(f"{name[:100]!r} is an address in an odd spelling: write {usual}")
+    return usual
 
 
 def _six(text: str) -> str:

@@ -92,7 +92,10 @@ for host in ("127.0.0.1", "2130706433", "0x7f.1", "0177.0.0.1", "127.1", "127.0.
     print(host, get(host + ":{server.port}").split(b" ")[1].decode())
 """
     )
-    assert {line.split()[1] for line in said.splitlines()} <= {"403", "502"}, said
+    assert {line.split()[1] for line in said.splitlines()} <= {"400", "403", "502"}, said
+    assert [line.split()[0] for line in said.splitlines() if line.endswith("400")] == [
+        *("2130706433", "0x7f.1", "0177.0.0.1", "127.1", "0", "0xA9FEA9FE")  # no rule knows an address so
+    ]
     assert [line for line in said.splitlines() if line.endswith("502")] == [
         "localhost. 502",  # this test's resolver does not know them
         "metadata.test 502",

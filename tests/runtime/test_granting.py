@@ -69,7 +69,7 @@ def test_a_policy_file_opens_the_network_that_it_names_and_no_other(
         step = session.run(ASK + f"print(ask('{base}/ok'), ask('{base}/sp%20ace')); ask('{base}/', 'POST')")
         assert step.outcome.stdout == "200 200\n", step.outcome.text
         line = (
-            f"[network: denied POST {base}/ by rule deny POST {base}/** (rules.yaml:3): POST {base}/: "
+            f"[network: denied POST {base}/ by rule deny POST {base}/** (rules.yaml:3): "
             "nothing is published from here; instead: write it to report.md]"
         )
         assert line in step.outcome.text
