@@ -1,4 +1,4 @@
-"""`python -m bench [steps|files|kernel|density] [--json] [--quick] [--isolation NAME]`.
+"""`python -m bench [steps|files|kernel|density|egress] [--json] [--quick] [--isolation NAME]`.
 
 Measures and prints; it judges no machine.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from bench import density, files, kernel, steps
+from bench import density, egress, files, kernel, steps
 from bench.measure import show
 
 BENCHMARKS = {
@@ -16,6 +16,7 @@ BENCHMARKS = {
     "files": files.measure,
     "kernel": kernel.measure,
     "density": density.measure,
+    "egress": egress.measure,
 }
 
 
