@@ -19,6 +19,10 @@ class Exclusion:
             raise PolicyError(f"exclude is a list of globs, not {globs!r}", hint=f"write exclude=[{globs!r}]")
         self._specs = [(glob, compile_glob(glob)) for glob in map(check_glob, globs)]
 
+    def joined(self, globs: Iterable[str]) -> Exclusion:
+        """This, and what these leave out."""
+        return Exclusion((*(glob for glob, _ in self._specs), *globs))
+
     def glob_of(self, path: bytes, *, folder: bool) -> str | None:
         """The first glob that leaves this path out, with all in it; None where none does. One that ends in a slash
         names folders alone."""

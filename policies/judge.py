@@ -30,7 +30,7 @@ def judge_changes(
     is not allowed where anything is protected. Pure."""
     found = [objection for each in touched if (objection := protected(protection, each)) is not None]
     found += [
-        _deny("protect", f"{_name(path)} is nested too deep to be looked into", _SHALLOW) for path in unseen
+        _deny("protect", f"{shown(path)} is nested too deep to be looked into", _SHALLOW) for path in unseen
     ]
     if len(found) > _NAMED:
         found[_NAMED:] = [_deny("protect", f"and {len(found) - _NAMED:,} more protected paths", "")]
@@ -47,14 +47,14 @@ def protected(protection: Protection, touched: Touched) -> Finding | None:
     glob = protection.glob_of(touched.path)
     if glob is None:
         return None
-    return _deny("protect", f"{_name(touched.path)} was {touched.did}, and {glob!r} is protected", _ELSEWHERE)
+    return _deny("protect", f"{shown(touched.path)} was {touched.did}, and {glob!r} is protected", _ELSEWHERE)
 
 
 _ELSEWHERE = "copy it to a path that is not protected and change the copy; it may be read where it is"
 _SHALLOW = "nest folders less deep"
 
 
-def _name(path: bytes) -> str:
+def shown(path: bytes) -> str:
     """A path as one bounded line, whatever is in it."""
     text = repr(path.decode("utf-8", "backslashreplace"))
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]}...{text[-_SHOWN // 2 :]}"

@@ -35,6 +35,10 @@ class Protection:
     def __bool__(self) -> bool:
         return bool(self._specs)
 
+    @property
+    def globs(self) -> tuple[str, ...]:
+        return tuple(glob for glob, _ in self._specs)
+
     def glob_of(self, path: bytes) -> str | None:
         """The first glob that protects this path, which is relative to the workspace; None where none does."""
         name = path.decode("utf-8", "surrogateescape").replace("\n", "\N{REPLACEMENT CHARACTER}")

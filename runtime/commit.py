@@ -31,6 +31,7 @@ from mulligan.runtime.workspace import Baseline
 from mulligan.runtime.writing import clear_temporary, write
 
 Progress = Callable[[int, int], None]
+Refusal = Callable[[bytes, str], str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +69,10 @@ def commit(
     *,
     progress: Progress | None = None,
     protection: Protection = NOTHING,
+    refusal: Refusal = lambda path, did: None,
 ) -> Commit:
-    """Write what changed in `workspace` since `baseline` to the user's folder, but for what is protected.
+    """Write what changed in `workspace` since `baseline` to the user's folder, but for what is protected and what
+    `refusal` has a reason against, given a path and what was done to it.
 
     `journal` is a folder of the session's own, on the host. `progress` is called with (done, all) before each
     write and at the end. Raises `WorkspaceInvalid` where the folder is not the one that was staged, and
@@ -85,17 +88,22 @@ def commit(
         with Folder.open(workspace) as ours:
             wishes, refused = changes(ours, baseline, patch.folder / "after")
         refused += [
-            Conflict(wish.path, reason, "left as it is") for wish, reason in _kept_from(wishes, protection)
+            Conflict(wish.path, reason, "left as it is")
+            for wish, reason in _kept_from(wishes, protection, refusal)
         ]
         refusals = {each.path for each in refused}
         wishes = [wish for wish in wishes if wish.path not in refusals]
         return _carry_out(theirs, patch, wishes, refused, baseline, progress)
 
 
-def _kept_from(wishes: Sequence[Wish], protection: Protection) -> Iterator[tuple[Wish, str]]:
+def _kept_from(
+    wishes: Sequence[Wish], protection: Protection, refusal: Refusal
+) -> Iterator[tuple[Wish, str]]:
     for wish in wishes:
         if (glob := protection.glob_of(wish.path)) is not None:
             yield wish, f"{did(wish.base, wish.mine)}, and {glob!r} is protected"
+        elif (reason := refusal(wish.path, did(wish.base, wish.mine))) is not None:
+            yield wish, reason
 
 
 def revert(done: Commit, baseline: Baseline, *, progress: Progress | None = None) -> Commit:

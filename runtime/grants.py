@@ -28,6 +28,13 @@ def grant_limits(policy: Policy) -> Limits:
     )
 
 
+def bounds_outcomes(policy: Policy) -> bool:
+    """Whether there is anything to judge in what an action did, beside `files.protect`."""
+    files = policy.files
+    paths = policy.writable != (("**",),) or bool(files.read_only)
+    return paths or files.per_action != PerAction() or policy.budgets.deletions is not None
+
+
 def ungranted(policy: Policy) -> tuple[str, ...]:
     """What the policy lets be done and no part of Mulligan carries out yet, in words: it cannot be done at all."""
     said = []
@@ -51,20 +58,15 @@ def _counted(rules: list[Rule]) -> str:
 
 def check_enforced(policy: Policy) -> None:
     """Raises PolicyError for a bound that nothing would hold: no session opens under what only looks enforced."""
-    files = policy.files
     missing = {
-        "files.writable": policy.writable != (("**",),),
-        "files.read_only": bool(files.read_only),
-        "files.hidden": bool(files.hidden),
-        "files.per_action": files.per_action != PerAction(),
-        "budgets.deletions": policy.budgets.deletions is not None,
         "on_violation": policy.on_violation != "revert",
         **(_missing_online(policy) if _opens_network(policy) else {}),
     }
+    missing["on_violation"] = policy.on_violation == "ask"  # the others are carried out
     if held := [name for name, asked in missing.items() if asked]:
         raise PolicyError(
             f"the policy has {', '.join(held)}, which no session enforces yet",
-            hint="leave it out, or use files.protect; presets have such bounds too, so none opens a session yet",
+            hint="leave it out; on_violation may be revert or report",
         )
 
 

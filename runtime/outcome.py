@@ -154,7 +154,7 @@ class Refused(Outcome):
 
     @property
     def notice(self) -> str:
-        return f"[Refused, nothing was run: {_spelt(self.verdict)}]"
+        return f"[Refused, nothing was run: {spelt(self.verdict)}]"
 
     def _details(self) -> dict[str, Any]:
         return {"verdict": self.verdict.record()}
@@ -167,7 +167,7 @@ class Reverted(Outcome):
 
     @property
     def notice(self) -> str:
-        return f"[Ended and taken back: {_spelt(self.verdict)} {_AS_BEFORE}]"
+        return f"[Ended and taken back: {spelt(self.verdict)} {_AS_BEFORE}]"
 
     def _details(self) -> dict[str, Any]:
         return {"verdict": self.verdict.record()}
@@ -189,7 +189,7 @@ class Lost(Outcome):
 _AS_BEFORE = "Files and variables are as they were before this action."
 
 
-def _spelt(verdict: Verdict) -> str:
+def spelt(verdict: Verdict) -> str:
     """The reasons, and what would have been allowed, each said once."""
     reasons = "; ".join(dict.fromkeys(finding.reason for finding in verdict.findings))
     instead = "; ".join(dict.fromkeys(each.instead for each in verdict.findings if each.instead))

@@ -32,7 +32,7 @@ from mulligan.runtime.commit import Commit
 from mulligan.runtime.diffs.diff import Diff
 from mulligan.runtime.diffs.parsing import Parsing
 from mulligan.runtime.errors import NothingToUndo, SessionBusy, SessionClosed
-from mulligan.runtime.grants import check_enforced, grant_limits, grant_network, ungranted
+from mulligan.runtime.grants import bounds_outcomes, check_enforced, grant_limits, grant_network, ungranted
 from mulligan.runtime.history import History
 from mulligan.runtime.importing import Count, Progress
 from mulligan.runtime.ledger import Ledger
@@ -56,6 +56,7 @@ from mulligan.sandbox.snapshots import SnapshotStore
 from mulligan.sandbox.snapshots.removal import remove_folder
 
 if TYPE_CHECKING:
+    from mulligan.runtime.judging import OutcomeJudge
     from mulligan.runtime.network import Network
     from mulligan.runtime.protected import Protected
     from mulligan.sandbox.egress.judgement import Judge
@@ -143,6 +144,7 @@ class Session:
         self._baseline: Baseline
         self._ledger: Ledger
         self._protected: Protected | None = None
+        self._outcomes: OutcomeJudge | None = None
         self._network: Network | None = None
         self._commits: list[Commit] = []
         #: one for each call that is not answered yet
@@ -306,12 +308,14 @@ class Session:
         return self._do(self._uncommit).result()
 
     def _commit(self, progress: committing.Progress | None) -> Commit:
+        refusal = self._outcomes.refusal if self._outcomes is not None else lambda path, did: None
         done = committing.commit(
             self.folders.workspace,
             self._baseline,
             self.folders.journal,
             progress=progress,
             protection=Protection(self._policy.files.protect),
+            refusal=refusal,
         )
         self._baseline = done.baseline
         self._commits.append(done)
@@ -444,7 +448,7 @@ class Session:
             uid=self._uid,
             gid=self._gid,
             progress=task.progress,
-            exclude=task.exclude,
+            exclude=task.exclude.joined(task.policy.files.hidden),
         )
 
     def _start(self, engine: Engine) -> None:
@@ -459,6 +463,8 @@ class Session:
         self._policy = policy
         if policy.files.protect:
             self._protected = self._protect(policy)
+        if bounds_outcomes(policy):
+            self._outcomes = self._judge_outcomes(policy)
         resources.callback(self._parsing.close)
         quota = DiskQuota(folders.files, policy.resources.disk, policy.resources.files)
         self._story = Story(
@@ -470,6 +476,7 @@ class Session:
             transcripts=Transcripts(folders.output, policy.resources.output, quota.starved),
             history=History(self._store, policy.resources.history),
             protected=self._protected,
+            outcomes=self._outcomes,
             network=self._network,
             reenter=self._reenter,
             waited_for=lambda: bool(self._calls),
@@ -501,6 +508,11 @@ class Session:
         protected = Protected(self.folders.workspace, protection, self._ring)
         self._resources.callback(protected.end)
         return protected
+
+    def _judge_outcomes(self, policy: Policy) -> OutcomeJudge:
+        from mulligan.runtime.judging import OutcomeJudge
+
+        return OutcomeJudge(policy, self._baseline.excluded)
 
     def _ring(self) -> None:
         self._confined.kernel.ring()

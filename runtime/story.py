@@ -37,6 +37,7 @@ from mulligan.sandbox.kernel import Execution, Usage, WorkerLost
 from mulligan.sandbox.messages import Envelope, Event, Stream
 
 if TYPE_CHECKING:
+    from mulligan.runtime.judging import OutcomeJudge
     from mulligan.runtime.network import Network
     from mulligan.runtime.protected import Protected
 
@@ -86,6 +87,7 @@ class Story:
         transcripts: Transcripts,
         history: History,
         protected: Protected | None,
+        outcomes: OutcomeJudge | None,
         network: Network | None,
         reenter: Callable[[], Confined],
         waited_for: Callable[[], bool],
@@ -99,6 +101,7 @@ class Story:
         self._history = history
         self._waited_for = waited_for
         self._protected = protected
+        self._outcomes = outcomes
         self._network = network
         self._reenter = reenter
         self._stray = Stray()
@@ -152,8 +155,8 @@ class Story:
             self.settle()
             if _must_go_back(outcome):
                 return self._take_back(ticket, step, action, outcome)
-            if self._protected is not None:
-                return self._keep_if_allowed(self._protected, ticket, step, action, outcome, twin)
+            if self._protected is not None or self._outcomes is not None:
+                return self._keep_if_allowed(ticket, step, action, outcome, twin)
             self._reply(ticket, step, action, outcome)
             self._keep(step, ticket, twin)
         except BaseException as error:
@@ -267,8 +270,9 @@ class Story:
         stands: tuple[str, ...] = ()
         try:
             broken = _broken(outcome)
-            keep = broken <= {"protect"}  # else it may be more than the disk holds twice
-            spare = not broken & {"protect", "protect.unseen"}  # which process wrote there is not known
+            full = {rule for rule in broken if rule.startswith("resources.")}
+            keep = not (full or "protect.unseen" in broken)  # it may be more than the disk holds twice
+            spare = broken == full  # else it is not known which process did it
             stands = self._return_to(cursor, spare=spare, keep=keep).stands
         except (SessionBroken, SessionClosed) as error:
             stands = (error.message,)  # raised on the next call; this one has an outcome to give
@@ -291,19 +295,13 @@ class Story:
         ticket.settled.set_result(self._checkpoints[step])
 
     def _keep_if_allowed(
-        self,
-        protected: Protected,
-        ticket: Ticket,
-        step: int,
-        action: Action,
-        outcome: Outcome,
-        twin: str,
+        self, ticket: Ticket, step: int, action: Action, outcome: Outcome, twin: str
     ) -> None:
-        """Where paths are protected, nobody is told before it is known what changed. What cannot be known is denied."""
+        """Where outcomes are judged, nobody is told before it is known what changed. What cannot be known is denied."""
+        said: tuple[str, ...] = ()
         try:
-            before = self._checkpoints[self.timeline.cursor]
             checkpoint = self._checkpoints.complete(step, self._checkpoints.capture(twin))
-            verdict = protected.judge(before, checkpoint, self._checkpoints.changes(before, checkpoint))
+            verdict, said = self._judge(step, checkpoint)
         except SnapshotError as error:
             verdict = Verdict.of((unjudged(f"what changed could not be looked at: {error.message}"),))
         if verdict.decision is not Decision.ALLOW:
@@ -315,8 +313,23 @@ class Story:
                 verdict=verdict,
             )
             return self._take_back(ticket, step, action, reverted)
+        if said:
+            outcome = replace(outcome, notes=(*outcome.notes, *said))
         self._reply(ticket, step, action, outcome)
         self._settle(step, ticket, checkpoint)
+
+    def _judge(self, step: int, after: Checkpoint) -> tuple[Verdict, tuple[str, ...]]:
+        """Whether what changed since the cursor may stand, and what is to be said of it if it does."""
+        before = self._checkpoints[self.timeline.cursor]
+        changes = self._checkpoints.changes(before, after)
+        verdict = Verdict.of(())
+        if self._protected is not None:
+            verdict = self._protected.judge(before, after, changes)
+            if verdict.decision is not Decision.ALLOW:
+                return verdict, ()
+        if self._outcomes is None:
+            return verdict, ()
+        return self._outcomes.judge(step, self.timeline.path(self.timeline.cursor), before, after, changes)
 
     def _keep(self, step: int, ticket: Ticket, twin: str) -> None:
         """Have the files; the twin is waited for only when nothing else is to be done."""
@@ -395,10 +408,22 @@ class Story:
         self._put_back_protected()
         step = self._propose(Action(RESTARTED, "restart"), fresh=True)
         checkpoint = self._checkpoints.restart(step)
+        checkpoint = self._without_what_was_forbidden(step, checkpoint)
         self._stray.take()
         self._record("settled", step, {"outcome": Completed().record()})
         self._record("checkpointed", step, _checkpoint_record(checkpoint))
         return step
+
+    def _without_what_was_forbidden(self, step: int, checkpoint: Checkpoint) -> Checkpoint:
+        """A restart on the cursor's files, where what a process did to them between actions may not stand."""
+        if self._outcomes is None:
+            return checkpoint
+        verdict, _ = self._judge(step, checkpoint)
+        if verdict.decision is Decision.ALLOW:
+            return checkpoint
+        self._record("put_back", step, {"verdict": verdict.record()})
+        self._return_to(self.timeline.cursor, spare=False)
+        return self._checkpoints.restart(step)
 
     # -- moving ------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,91 @@
+"""What an action did, put into the plain values that the policy's bounds judge; and what the kept steps did altogether.
+
+The budget counts the steps on the way to where the session is: what was undone did not happen.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from mulligan.policies.decision import Decision, Finding, Verdict
+from mulligan.policies.exclusion import Exclusion
+from mulligan.policies.judge import Touched
+from mulligan.policies.outcomes import UNSEEN, OutcomeBounds, Tally
+from mulligan.policies.policy import Policy
+from mulligan.runtime.changes import worth_telling
+from mulligan.runtime.checkpoint import Checkpoint
+from mulligan.runtime.outcome import spelt
+from mulligan.sandbox.snapshots import Change, Kind
+
+_WORKSPACE = b"workspace/"
+_REPORTED = Finding(decision=Decision.ALLOW, rule="on_violation", reason="what breaks a rule is reported")
+
+
+class OutcomeJudge:
+    """Used by the session's thread, in sessions whose policy bounds outcomes."""
+
+    def __init__(self, policy: Policy, excluded: Exclusion) -> None:
+        self._bounds = OutcomeBounds(policy)
+        self._excluded = excluded
+        self._reports = policy.on_violation == "report"
+        self._kept: dict[int, Tally] = {}
+
+    def judge(
+        self, step: int, way: Sequence[int], before: Checkpoint, after: Checkpoint, changes: Sequence[Change]
+    ) -> tuple[Verdict, tuple[str, ...]]:
+        """Whether `step` may stand, and what is to be said of it if it does. `way` are the steps from the root to where
+        it began, `changes` lead from one checkpoint to the other."""
+        inside = [each for each in worth_telling(changes) if each.path.startswith(_WORKSPACE)]
+        touched = [Touched(each.path.removeprefix(_WORKSPACE), each.action) for each in inside]
+        unseen = [path for path in after.unseen if path not in before.unseen and path.startswith(_WORKSPACE)]
+        tally = self._count(inside)
+        deleted = sum(self._kept[each].deletions for each in way if each in self._kept)
+        verdict = self._bounds.judge(touched, tally, deleted, unseen)
+        kept = verdict.decision is Decision.ALLOW
+        if not kept and not self._may_report(verdict):
+            return verdict, ()
+        self._kept[step] = tally
+        said = () if kept else (f"Against the policy, and kept: {spelt(verdict)}",)
+        return Verdict.of((_REPORTED,)) if said else verdict, said
+
+    def _may_report(self, verdict: Verdict) -> bool:
+        return self._reports and all(finding.rule != UNSEEN for finding in verdict.findings)
+
+    def refusal(self, path: bytes, did: str) -> str | None:
+        """Why a path is not carried to the user's folder."""
+        found = None if self._reports else self._bounds.objection(Touched(path, did))
+        return found.reason if found is not None else None
+
+    def _count(self, changes: Sequence[Change]) -> Tally:
+        """Folders do not count. A file whose content is there under a new name was moved, and not removed; unless no
+        commit would carry the new one."""
+        files = [each for each in changes if _counts(each)]
+        fresh = Counter(each.after.data for each in files if each.after is not None and self._is_new(each))
+        deletions = 0
+        for each in files:
+            if each.before is None or (each.after is not None and each.after.kind is not Kind.FOLDER):
+                continue
+            if each.before.kind is Kind.FILE and fresh[each.before.data] > 0:
+                fresh[each.before.data] -= 1
+            else:
+                deletions += 1
+        return Tally(bytes=sum(_written(each) for each in files), files=len(files), deletions=deletions)
+
+    def _is_new(self, change: Change) -> bool:
+        """Whether it is a file where there was nothing, which a commit would carry."""
+        if change.before is not None or change.after is None or change.after.kind is not Kind.FILE:
+            return False
+        return self._excluded.glob_of(change.path.removeprefix(_WORKSPACE), folder=False) is None
+
+
+def _counts(change: Change) -> bool:
+    ends = [each for each in (change.before, change.after) if each is not None]
+    return any(each.kind is not Kind.FOLDER for each in ends)
+
+
+def _written(change: Change) -> int:
+    before, after = change.before, change.after
+    if after is None or after.kind is not Kind.FILE or (before is not None and before.data == after.data):
+        return 0
+    return after.size
