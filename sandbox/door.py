@@ -17,6 +17,7 @@ import shutil
 import socket
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -43,6 +44,8 @@ class Door:
         self._channels = channels
         self._guest: socket.socket | None = None
         self._passed: list[int] = []
+        #: reports that came while somebody looked whether the supervisor is there, for `hear`
+        self._kept: deque[bytes] = deque(maxlen=8)
 
     @classmethod
     def build(cls) -> Door:
@@ -80,11 +83,8 @@ class Door:
     def hear(self, timeout: float) -> Mapping[str, Any]:
         """The supervisor's next report. Raises DoorClosed when it hangs up, or says nothing for `timeout` seconds;
         ImageUnusable when it reports that the kernel cannot run."""
-        if self._guest is None or not select.select([self._guest], [], [], timeout)[0]:
-            raise DoorClosed(f"the supervisor said nothing for {timeout:g} s")
         try:
-            data, passed, _, _ = socket.recv_fds(self._guest, 64 * 1024, 4)
-            self._passed += passed
+            data = self._kept.popleft() if self._kept else self._receive(timeout)
             told = json.loads(data) if data else None
         except (OSError, ValueError, RecursionError) as error:
             raise DoorClosed("the supervisor spoke nonsense") from error
@@ -96,6 +96,13 @@ class Door:
                 hint="the sandbox's Python needs ipykernel: python -m pip install ipykernel",
             )
         return told
+
+    def _receive(self, timeout: float) -> bytes:
+        if self._guest is None or not select.select([self._guest], [], [], timeout)[0]:
+            raise DoorClosed(f"the supervisor said nothing for {timeout:g} s")
+        data, passed, _, _ = socket.recv_fds(self._guest, 64 * 1024, 4)
+        self._passed += passed
+        return data
 
     def listener(self) -> socket.socket:
         """The listening end of the sandbox's own loopback that the supervisor has passed out, for the proxy to take.
@@ -124,8 +131,8 @@ class Door:
         if self._guest is None:
             return True
         try:
-            while self._guest.recv(64 * 1024, socket.MSG_DONTWAIT):
-                pass  # a fresh worker is ready, which nobody waits for
+            while data := self._guest.recv(64 * 1024, socket.MSG_DONTWAIT):
+                self._kept.append(data)  # of a fresh worker that is ready, later on, nobody hears
             return True
         except BlockingIOError:
             return False
