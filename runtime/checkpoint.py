@@ -396,12 +396,13 @@ class Checkpoints:
                 self.bury([checkpoint.twin])
                 continue
             return checkpoint, ()
-        base = self._known[0]
+        base, said = self._known[0], tuple[str, ...]()
         if way and way[0].fresh:
             base = self._known.get(way[0].step, base)
+            said = () if base.step else (_OTHER_FILES.format(way[0].step),)
         self._kernel.halt()
         self._store.restore(base.snapshot)
-        return base, self._confined.restart()
+        return base, (*said, *self._confined.restart())
 
     def collect(
         self,
@@ -461,6 +462,11 @@ _MOVING = (
 _REBUILT = "memory goes back to one that was rebuilt by running actions again"
 _REPLAYED = (
     "memory was rebuilt by running {} action(s) again: what depends on time, chance or identity may differ"
+)
+
+_OTHER_FILES = (
+    "the files that the restart at step {} began with were let go: "
+    "actions were run again on those of the beginning"
 )
 
 

@@ -71,14 +71,14 @@ class Pool:
         isolation: str = "auto",
         image: str | None = None,
         python: str | os.PathLike[str] | None = None,
-        policy: Policy | None = None,
+        policy: Policy | str | os.PathLike[str] | None = None,
         state: str | os.PathLike[str] | None = None,
         warm: str = "",
     ) -> None:
         if size < 1:
             raise ValueError(f"a pool's size is a number from 1 on, not {size!r}")
         self.size = size
-        self._policy = policy or Policy()
+        self._policy = protecting(policy, ())
         where = None if python is None else Path(python)
         judge = grant_network(self._policy)
         self._order = Order(isolation, image, where, grant_limits(self._policy), warm, judge)
@@ -100,7 +100,7 @@ class Pool:
         self,
         workspace: str | os.PathLike[str] | None = None,
         *,
-        policy: Policy | None = None,
+        policy: Policy | str | os.PathLike[str] | None = None,
         protect: Sequence[str] = (),
         exclude: Sequence[str] = (),
         progress: Progress | None = None,
@@ -112,7 +112,7 @@ class Pool:
         started cannot be given other limits: PolicyError. Raises PoolClosed, and what `mulligan.open` does.
         Warns (PoolWarning), once for each reason, when the pool cannot be filled up in the background.
         """
-        rules = protecting(policy or self._policy, protect)
+        rules = protecting(self._policy if policy is None else policy, protect)
         self._check_limits(rules)
         task = Task(None if workspace is None else Path(workspace), rules, progress, keep, Exclusion(exclude))
         while (session := self._take()) is not None:
@@ -125,7 +125,7 @@ class Pool:
         self,
         workspace: str | os.PathLike[str] | None = None,
         *,
-        policy: Policy | None = None,
+        policy: Policy | str | os.PathLike[str] | None = None,
         protect: Sequence[str] = (),
         exclude: Sequence[str] = (),
         progress: Progress | None = None,

@@ -84,7 +84,9 @@ def test_a_sandbox_that_ends_while_an_action_stands_in_line_costs_no_step(
         first.step.add_done_callback(lambda _: session._confined.sandbox.stop())
         second = session._submit("print(x + 1, open('made').read())", 60, lambda event: None)
         assert second.step.result().outcome.stdout == "42 made\n"
-        reach = session.reach(first.step.result().id)  # its twin, if there was one still, is gone with the sandbox
+        reach = session.reach(
+            first.step.result().id
+        )  # its twin, if there was one still, is gone with the sandbox
         assert (reach.files, reach.memory) == ("exact", "replayed")
 
 

@@ -160,3 +160,19 @@ def test_a_step_that_changed_nothing_goes_with_the_files_that_it_shares(tight: S
     assert quiet.reach.files == "none"
     with pytest.raises(StepLetGo, match="step 2"):
         tight.goto(2)
+
+
+def test_what_is_run_again_on_other_files_than_the_first_time_says_so(tight: Session) -> None:
+    """A restart forgets what was before it, but not the files: where those are let go, a replay has them no more."""
+    work(tight, 1)
+    restarted = tight.restart()
+    assert tight.run("n = open('small').read() if __import__('os').path.exists('small') else 0").outcome.ok
+    for n in range(2, 6):
+        work(tight, n)
+    pause(tight)
+    assert restarted in let_go(tight)
+    twins = [each.twin for each in tight._story._checkpoints._known.values() if each.twin]
+    tight._do(lambda: tight._confined.kernel.discard(twins)).result()
+    back = tight.undo()
+    assert back.memory == "replayed"
+    assert any(f"the restart at step {restarted} began with were let go" in line for line in back.stands)

@@ -198,6 +198,17 @@ def test_a_policy_with_other_limits_is_refused_and_one_with_other_rules_is_not(p
         assert "protect" in session.report.bounds
 
 
+def test_a_policy_may_be_a_file_and_one_that_nothing_enforces_makes_no_pool(
+    pool: Pool, tmp_path: Path
+) -> None:
+    (tmp_path / "wall.yaml").write_text("actions: {max_source_bytes: 10}\n")
+    with pool.open(policy=tmp_path / "wall.yaml") as session:
+        assert session.run("x = 1 + 1 + 1 + 1").outcome.kind == "refused"
+    mulligan.Pool(policy=tmp_path / "wall.yaml")
+    with pytest.raises(PolicyError, match="which no session enforces yet"):
+        mulligan.Pool(policy=Policy(on_violation="ask"))
+
+
 def test_a_workspace_that_is_none_costs_a_sandbox_and_leaves_nothing(
     pool: Pool, state: Path, tmp_path: Path
 ) -> None:
