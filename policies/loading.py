@@ -37,6 +37,16 @@ def find_policy(name: str | Path) -> Policy:
     return _Loading().named(str(name), Path(), "")
 
 
+def find_text(name: str | Path) -> tuple[str, str]:
+    """The text that `find_policy` would read, and what it is called in errors. Raises PolicyError."""
+    if str(name) in preset_names():
+        return read_policy_text(PRESETS / f"{name}.yaml"), str(name)
+    path = Path(name)
+    if not (path.suffix or "/" in str(name) or path.exists()):
+        raise _unknown(str(name), "")
+    return read_policy_text(path), str(name)
+
+
 def load_policy(path: Path) -> Policy:
     """The policy in a file. Raises `PolicyError`, for a file that cannot be read as well."""
     return _Loading().file(path)
@@ -67,6 +77,13 @@ def read_policy_text(path: Path, place: str = "") -> str:
         raise PolicyError(f"{path}:{line}: not UTF-8", hint="save the file as UTF-8") from error
 
 
+def _unknown(name: str, place: str) -> PolicyError:
+    close = difflib.get_close_matches(name, preset_names(), n=1)
+    meant = f"did you mean {close[0]!r}? The" if close else "the"
+    hint = f"{meant} presets are {', '.join(preset_names())}; a file is named with its ending, {name}.yaml"
+    return PolicyError(f"{place}no preset and no file is called {name[:200]!r}", hint=hint)
+
+
 class _Loading:
     """One policy with all that it extends; `_way` are the files on the way down."""
 
@@ -79,12 +96,7 @@ class _Loading:
         path = folder / name
         if path.suffix or "/" in name or path.exists():
             return self.file(path, place=place)
-        close = difflib.get_close_matches(name, preset_names(), n=1)
-        meant = f"did you mean {close[0]!r}? The" if close else "the"
-        hint = (
-            f"{meant} presets are {', '.join(preset_names())}; a file is named with its ending, {name}.yaml"
-        )
-        raise PolicyError(f"{place}no preset and no file is called {name[:200]!r}", hint=hint)
+        raise _unknown(name, place)
 
     def file(self, path: Path, *, origin: str = "", place: str = "") -> Policy:
         if path.suffix == ".toml":

@@ -1,4 +1,5 @@
-"""The command line: `mulligan run`, `diff`, `log`, `verify`, `forget`, `doctor`, `image`, `kernelspec`.
+"""The command line: `mulligan run`, `diff`, `log`, `verify`, `forget`, `policy` (policy_cli.py), `doctor`, `image`,
+`kernelspec`.
 
 Arguments and environment are read here only, but for those of a kernel, which are runtime/jupyter/__main__.py's.
 
@@ -30,6 +31,7 @@ from types import FrameType
 from rich.console import Console
 
 from mulligan.policies.errors import PolicyError
+from mulligan.runtime import policy_cli
 from mulligan.runtime.diffs.detail import LINES
 from mulligan.runtime.diffs.lines import Bounds
 from mulligan.runtime.errors import SessionBroken, SessionUnknown, StepLetGo, StepUnknown, WorkspaceInvalid
@@ -312,6 +314,9 @@ def _parser() -> argparse.ArgumentParser:
     forgetting.add_argument("--state", type=Path, metavar="DIR", help="the folder that sessions are kept in")
     forgetting.add_argument("--json", action="store_true", help="one JSON object a line, for programs")
     forgetting.set_defaults(command=_forget)
+    policy_cli.add_commands(
+        commands.add_parser("policy", help="policy files: check, explain, test, compare, write")
+    )
     doctor = commands.add_parser("doctor", help="what this machine can do, what is missing, what adds it")
     doctor.add_argument("--json", action="store_true", help="one JSON object, for programs")
     doctor.add_argument("--state", type=Path, metavar="DIR", help="the folder that sessions are kept in")
