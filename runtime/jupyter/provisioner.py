@@ -47,7 +47,11 @@ class MulliganProvisioner(LocalProvisioner):
             command = [*cmd, "--provisioner", str(theirs.fileno())]
             info = await super().launch_kernel(command, pass_fds=(theirs.fileno(),), **kwargs)
         self._ours = ours
-        await self._hear(ours)
+        try:
+            await self._hear(ours)
+        except BaseException:
+            await self._bury()
+            raise
         return info
 
     async def _send(self, ours: socket.socket, order: dict[str, str]) -> None:
@@ -63,7 +67,7 @@ class MulliganProvisioner(LocalProvisioner):
                     "Mulligan's kernel ended before it was ready; its own words are in the log"
                 )
             data += piece
-        if "error" in (told := json.loads(data)):
+        if "error" in (told := json.loads(data.partition(b"\n")[0])):
             raise RuntimeError(f"Mulligan's kernel cannot start: {told['error']}")
 
     def _alive(self) -> bool:

@@ -104,12 +104,12 @@ def start(install: Callable[..., str], folder: Path, tmp_path: Path) -> Iterator
 
     def start_one(*options: str, **arguments: Any) -> Notebook:
         manager = KernelManager(kernel_name=install(*options), **arguments)
-        manager.start_kernel(cwd=str(folder))
         try:
-            started.append(Notebook(manager))
+            manager.start_kernel(cwd=str(folder))
         except BaseException:
-            manager.shutdown_kernel(now=True)
+            manager.context.destroy()
             raise
+        started.append(Notebook(manager))
         return started[-1]
 
     yield start_one

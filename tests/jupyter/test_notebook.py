@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -209,9 +210,11 @@ def test_uncommitted_changes_outlive_the_kernel_and_committed_ones_leave_nothing
 
 
 def test_over_sockets_in_the_file_system_it_starts_and_runs(start: Callable[..., Notebook]) -> None:
-    notebook = start(transport="ipc")
-    notebook.run("x = 1")
-    assert notebook.value("x") == "1"
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:  # a socket's path is short
+        notebook = start(transport="ipc", ip=f"{place}/k")
+        notebook.run("x = 1")
+        assert notebook.value("x") == "1"
+        notebook.manager.shutdown_kernel()
 
 
 def test_a_kernel_that_cannot_start_says_why(start: Callable[..., Notebook], tmp_path: Path) -> None:
