@@ -26,7 +26,9 @@ from mulligan.sandbox.snapshots import SnapshotStore
 from .walk import seen, walk
 
 KILLS = 20
-MANY = pytest.param(int(os.environ.get("MULLIGAN_KILLS", "200")), marks=[pytest.mark.soak, pytest.mark.timeout(3600)])
+MANY = pytest.param(
+    int(os.environ.get("MULLIGAN_KILLS", "200")), marks=[pytest.mark.soak, pytest.mark.timeout(3600)]
+)
 CHILD = Path(__file__).with_name("killed_child.py")
 
 Said = dict[str, Any]
