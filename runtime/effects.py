@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 #: methods that ask for something and change nothing, by the definition of HTTP
 READS = ("GET", "HEAD", "OPTIONS")
-#: effects of one step that are kept in memory, and lines that a restoration has about them; the ledger has all
+#: effects of one step that are kept in memory (of those denied, of reads and of what stands so many each), and lines
+#: that a restoration has about them; the ledger has all
 KEPT, SHOWN = 1000, 100
 _LONGEST = 500
 
@@ -74,7 +75,9 @@ class Effects:
         self._step = 0
         self._last = 0
         self._kept: dict[int, dict[int, Effect]] = {}
-        self._more: Counter[int] = Counter()  # what stands of a step beyond what is kept
+        self._counts: Counter[tuple[int, bool, bool]] = Counter()  # those that are kept, by step and kind
+        #: what stands of a step beyond what is kept: how many, and the number of the last
+        self._more: dict[int, tuple[int, int]] = {}
         self._marks: dict[int, int] = {0: 0}
 
     # -- the proxy's journal -----------------------------------------------------------------------------------
@@ -123,11 +126,12 @@ class Effects:
                 reversibility=_reversibility(asked),
                 finding=finding,
             )
-            kept = self._kept.setdefault(self._step, {})
-            if len(kept) < KEPT:
-                kept[effect.number] = effect
+            kind = (self._step, effect.denied, effect.stands)  # each for itself: reads never hide what stands
+            if self._counts[kind] < KEPT:
+                self._counts[kind] += 1
+                self._kept.setdefault(self._step, {})[effect.number] = effect
             elif effect.stands:
-                self._more[self._step] += 1
+                self._more[self._step] = (self._more.get(self._step, (0, 0))[0] + 1, effect.number)
             return effect
 
     # -- for the story -----------------------------------------------------------------------------------------
@@ -149,8 +153,8 @@ class Effects:
     def since(self, step: int) -> tuple[str, ...]:
         """What was sent that the state after `step` does not know of, and that stands."""
         with self._lock:
-            lines = list(self._lines_since(step))
-            more = sum(count for of, count in self._more.items() if of >= step) + len(lines[SHOWN:])
+            lines, mark = list(self._lines_since(step)), self._marks.get(step, 0)
+            more = sum(count for count, last in self._more.values() if last > mark) + len(lines[SHOWN:])
         return (
             *lines[:SHOWN],
             *((f"{more:,} more requests were sent: the ledger has them",) if more else ()),

@@ -513,7 +513,9 @@ class Story:
         id = self.timeline.node(step).id
         if id not in self._checkpoints:
             return Reach("none", "none", ("there is no checkpoint of this step",))
-        return reach_of(self._checkpoints[id])
+        effects = () if self._network is None else self._network.effects.of(id)
+        sent = tuple(str(effect) for effect in effects if effect.stands)
+        return replace(reach_of(self._checkpoints[id]), sent=sent)
 
     def _way(self, target: int) -> Sequence[Replay]:
         nodes = [self.timeline.nodes[step] for step in self.timeline.path(target)[1:]]

@@ -14,7 +14,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--workspace", metavar="DIR", help="the folder to copy (default: the notebook's)")
     where.add_argument("--empty", action="store_true", help="begin with an empty folder")
-    add("--policy", type=Path, metavar="FILE", help="a policy in TOML: limits of the session")
+    add("--policy", type=Path, metavar="FILE", help="a policy, a YAML file: limits of the session")
     add("--protect", action="append", default=[], metavar="GLOB", help="a path that no cell may change")
     add(
         "--at-end",

@@ -131,7 +131,8 @@ def show_reach(step: int, reach: Reach) -> Shown:
     lines = [Line(f"a return to step {step} would bring back", "head")]
     lines.append(Line(f"  files: {reach.files}"))
     lines.append(Line(f"  memory: {reach.memory}"))
-    return Shown.of(lines + _remarks("and not", reach.stands))
+    lines += _remarks("and not", reach.stands)
+    return Shown.of(lines + _remarks("to undo the step itself does not take back", reach.sent))
 
 
 def _name(path: bytes) -> str:

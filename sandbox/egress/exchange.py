@@ -91,7 +91,7 @@ class Exchanges:
     def __init__(self, parts: Parts, wire: Wire) -> None:
         self._parts, self.wire = parts, wire
         self._far: Wire | None = None
-        self._to: tuple[bool, str, int] | None = None
+        self._to: tuple[bool, bool, str, int] | None = None
 
     def carry(self, head: Head, asked: Asked) -> bool:
         """Whether another request may follow on this connection. Raises Turned while nothing was answered yet, Gone
@@ -116,7 +116,8 @@ class Exchanges:
     def _reach(self, asked: Asked, judgement: Judgement) -> tuple[Wire, bool]:
         """A connection to whom the request is for, and whether it had been used before."""
         secured = asked.scheme in ("https", "wss")
-        to = (secured, asked.host, asked.port)
+        # one to a private address is not for a path that may not lead there
+        to = (secured, judgement.private, asked.host, asked.port)
         if self._far is not None and to == self._to and not self._far.stale():
             return self._far, True
         self.close()
@@ -125,6 +126,8 @@ class Exchanges:
             sock = secure(sock, asked, self._parts.context)
         self._far, self._to = Wire(sock, self._parts.bounds.quiet, self._parts.bounds.whole), to
         self._parts.live.add(self._far)
+        if self.wire.is_cut:  # while it was dialled; whoever cuts from now on cuts both
+            raise Gone("whoever asked was cut off")
         return self._far, False
 
     def _exchange(

@@ -20,13 +20,13 @@ _LONGEST = 1 << 16
 def check_hello(wire: Wire, host: str, patience: float) -> None:
     """Read the ClientHello, which stays on the wire. Raises Refused where it is not for `host`, Gone."""
     deadline = time.monotonic() + patience
-    hello = b""
+    hello, read = bytearray(), 0
     while not (len(hello) >= 4 and len(hello) >= 4 + int.from_bytes(hello[1:4], "big")):
         if len(wire.kept) > _LONGEST or not wire.fill(deadline):
             raise Refused("its TLS handshake does not begin with a whole ClientHello")
-        hello = _handshake(bytes(wire.kept))
+        read = _read_on(wire.kept, read, hello)
     try:
-        name = server_name(hello[: 4 + int.from_bytes(hello[1:4], "big")])
+        name = server_name(bytes(hello[: 4 + int.from_bytes(hello[1:4], "big")]))
     except (IndexError, ValueError) as error:
         raise Refused("its ClientHello cannot be read") from error
     if name is None and is_address(host):
@@ -35,18 +35,17 @@ def check_hello(wire: Wire, host: str, patience: float) -> None:
         raise Refused(f"its TLS handshake is for {name or 'nobody'!r:.100}, the tunnel for {host!r}")
 
 
-def _handshake(raw: bytes) -> bytes:
-    """What the whole records carry, so far."""
-    found = b""
-    while len(raw) >= 5:
-        length = int.from_bytes(raw[3:5], "big")
-        if raw[0] != HANDSHAKE or not length:
+def _read_on(raw: bytearray, at: int, found: bytearray) -> int:
+    """Add what the whole records from here on carry, each read once however they trickle in; where the next begins."""
+    while len(raw) >= at + 5:
+        end = at + 5 + int.from_bytes(raw[at + 3 : at + 5], "big")
+        if raw[at] != HANDSHAKE or end == at + 5:
             raise Refused("its TLS handshake begins with another record")
-        if len(raw) < 5 + length:
+        if len(raw) < end:
             break
-        found += raw[5 : 5 + length]
-        raw = raw[5 + length :]
-    return found
+        found += raw[at + 5 : end]
+        at = end
+    return at
 
 
 def server_name(hello: bytes) -> str | None:

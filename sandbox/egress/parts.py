@@ -39,6 +39,8 @@ class Live:
         with self._lock:
             self._wires.discard(wire)
             self._wires.add(by)
+            if wire.is_cut:
+                by.cut()
 
     def cut(self) -> None:
         with self._lock:

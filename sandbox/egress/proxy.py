@@ -7,8 +7,10 @@ could be killed or could be talked to instead, and what the proxy dials lies in 
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
+import time
 from contextlib import suppress
 
 from mulligan.sandbox.egress import dialing, trust
@@ -19,6 +21,11 @@ from mulligan.sandbox.egress.dialing import Resolve
 from mulligan.sandbox.egress.judgement import Journal, Judge
 from mulligan.sandbox.egress.parts import Parts
 from mulligan.sandbox.egress.wire import Wire
+
+#: connections that may wait to be taken (guest/entry.py), and some more
+_WAITING = 1024
+#: seconds until one is taken again where the process had no descriptor or no thread left
+_LATER = 0.1
 
 
 class Egress:
@@ -39,14 +46,21 @@ class Egress:
 
     def serve(self, listener: socket.socket) -> None:
         """Take connections from here from now on, and from nowhere else. Returns at once."""
+        listener.setblocking(False)
         with self._lock:
             self._end()
             self._listener = listener
-        threading.Thread(target=self._take, args=(listener,), name="mulligan-egress", daemon=True).start()
+            own = listener.dup()  # its number stays the thread's, whenever the other is closed
+        threading.Thread(target=self._take, args=(listener, own), name="mulligan-egress", daemon=True).start()
 
     def hang_up(self) -> None:
-        """Cut every connection: of whoever was asking nothing is left."""
-        self._parts.live.cut()
+        """Cut every connection, and those that nobody has taken yet: of whoever was asking nothing is left."""
+        with self._lock:
+            if self._listener is not None:
+                with suppress(OSError):  # BlockingIOError: there are no more
+                    for _ in range(_WAITING):
+                        self._listener.accept()[0].close()
+            self._parts.live.cut()
 
     def close(self) -> None:
         with self._lock:
@@ -60,24 +74,50 @@ class Egress:
                 listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits in accept
             listener.close()
 
-    def _take(self, listener: socket.socket) -> None:
-        while True:
-            self._places.acquire()
+    def _take(self, listener: socket.socket, own: socket.socket) -> None:
+        ready = select.poll()
+        ready.register(own, select.POLLIN)
+        with own:
+            while self._listener is listener:
+                self._places.acquire()
+                ready.poll()
+                try:
+                    wire = self._accepted(own)
+                except OSError:  # it is closed, or there is no descriptor left
+                    self._places.release()
+                    time.sleep(_LATER)
+                else:
+                    if wire is None:
+                        self._places.release()
+                    else:
+                        self._begin(wire)
+
+    def _accepted(self, listener: socket.socket) -> Wire | None:
+        """The next connection, which can be cut as soon as it is taken; None where it was hung up on meanwhile."""
+        with self._lock:
             try:
                 sock, _ = listener.accept()
-            except OSError:
-                self._places.release()
-                return
-            threading.Thread(
-                target=self._look_after, args=(sock,), name="mulligan-request", daemon=True
-            ).start()
+            except BlockingIOError:
+                return None
+            wire = Wire(sock, self._parts.bounds.quiet, self._parts.bounds.whole)
+            self._parts.live.add(wire)
+            return wire
 
-    def _look_after(self, sock: socket.socket) -> None:
-        bounds = self._parts.bounds
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        conversation = Conversation(self._parts, Wire(sock, bounds.quiet, bounds.whole))
-        self._parts.live.add(conversation.wire)
+    def _begin(self, wire: Wire) -> None:
         try:
+            threading.Thread(
+                target=self._look_after, args=(wire,), name="mulligan-request", daemon=True
+            ).start()
+        except RuntimeError:  # no thread left: this one is turned away, the next ones need not be
+            self._parts.live.remove(wire)
+            self._places.release()
+            time.sleep(_LATER)
+
+    def _look_after(self, wire: Wire) -> None:
+        conversation = Conversation(self._parts, wire)
+        try:
+            with suppress(OSError):
+                wire.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             conversation.hold()
         finally:
             self._parts.live.remove(conversation.wire)

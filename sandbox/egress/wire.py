@@ -22,6 +22,7 @@ class Wire:
         self.quiet = quiet
         self.end = time.monotonic() + whole
         self.kept = bytearray()
+        self.is_cut = False
         self._room = memoryview(bytearray(0))
 
     def fill(self, deadline: float | None = None) -> bool:
@@ -104,6 +105,7 @@ class Wire:
                 most -= len(piece)
 
     def cut(self) -> None:
+        self.is_cut = True
         with suppress(OSError):  # not the method of TLS, which another thread may be in
             socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import resource
+import select
 import socket
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +18,7 @@ from tests.egress.client import answer, hangs_up
 from tests.egress.servers import Names, Rules
 
 from mulligan.sandbox.egress.bounds import Bounds
+from mulligan.sandbox.egress.judgement import Asked, Judgement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -298,6 +303,76 @@ def test_three_hundred_connections_leave_the_proxy_at_work(opened: Opened, serve
     assert threading.active_count() < 50 + 30
     for sock in held:
         sock.close()
+    assert client.ask(f"http://site.test:{server.port}/").status == 200
+
+
+def _bare(method: str, port: int, path: str) -> bytes:
+    return f"{method} http://site.test:{port}{path} HTTP/1.1\r\nHost: site.test:{port}\r\n\r\n".encode()
+
+
+def test_whoever_was_hung_up_on_while_a_name_was_looked_up_sends_nothing_later(
+    opened: Opened, server: Server
+) -> None:
+    client, looking, go = opened(), threading.Event(), threading.Event()
+
+    def slowly(host: str, port: int) -> list[str]:
+        looking.set()
+        assert go.wait(60)
+        return ["127.0.0.1"]
+
+    client.egress._parts.resolve = slowly
+    with client.connect() as sock:
+        sock.sendall(_bare("POST", server.port, "/late"))
+        assert looking.wait(60)
+        client.egress.hang_up()
+        assert hangs_up(sock)
+    go.set()
+    for thread in threading.enumerate():
+        if thread.name == "mulligan-request":
+            thread.join(60)
+    assert server.seen == [] and client.rules.log == []
+
+
+def test_whoever_waits_to_be_taken_is_hung_up_on_too(opened: Opened, server: Server) -> None:
+    client = opened(bounds=Bounds(connections=1))
+    with client.connect() as held, client.connect() as waiting:
+        held.sendall(_bare("GET", server.port, "/slow"))
+        waiting.sendall(_bare("POST", server.port, "/late"))
+        while not server.seen:
+            threading.Event().wait(0.01)
+        client.egress.hang_up()
+        assert hangs_up(held) and hangs_up(waiting)
+    assert client.ask(f"http://site.test:{server.port}/").status == 200
+    assert server.seen == ["GET /slow", "GET /"]
+
+
+def test_a_connection_to_a_private_address_is_kept_for_what_may_lead_there_alone(
+    opened: Opened, server: Server
+) -> None:
+    class Near(Rules):
+        def judge(self, asked: Asked) -> Judgement:
+            return replace(super().judge(asked), private=asked.path == "/near")
+
+    client = opened(Near())
+    with client.connect() as sock:
+        for path, status in (("/near", 200), ("/far", 403)):
+            sock.sendall(_bare("GET", server.port, path))
+            assert answer(sock).status == status
+    assert server.seen == ["GET /near"]
+
+
+def test_the_proxy_goes_on_when_there_was_no_descriptor_left(opened: Opened, server: Server) -> None:
+    client = opened()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = 1 + max(int(name) for name in os.listdir("/proc/self/fd"))
+    with socket.socket() as sock, contextlib.ExitStack() as stack:
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        with contextlib.suppress(OSError):
+            while True:
+                stack.callback(os.close, os.dup(0))
+        sock.connect(("127.0.0.1", client.port))
+        assert not select.select([sock], [], [], 0.3)[0]
     assert client.ask(f"http://site.test:{server.port}/").status == 200
 
 

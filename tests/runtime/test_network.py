@@ -109,6 +109,7 @@ def test_requests_belong_to_their_step_and_are_in_the_ledger_before_and_after(
         step.outcome.text
     )
     assert step.reach.sent == (f"POST {base}/ok was sent and answered with 200",) and not step.reach.exact
+    assert session.session.reach(step.id).sent == step.reach.sent
     with Ledger.attach(session.session.folders.ledger) as ledger:
         kinds = [entry.kind for entry in ledger.entries(step=step.id) if entry.kind.startswith("effect")]
         bodies = [str(entry.body) for entry in ledger.entries(step=step.id, kind="effect")]
