@@ -59,10 +59,9 @@ def _counted(rules: list[Rule]) -> str:
 def check_enforced(policy: Policy) -> None:
     """Raises PolicyError for a bound that nothing would hold: no session opens under what only looks enforced."""
     missing = {
-        "on_violation": policy.on_violation != "revert",
+        "on_violation": policy.on_violation == "ask",
         **(_missing_online(policy) if _opens_network(policy) else {}),
     }
-    missing["on_violation"] = policy.on_violation == "ask"  # the others are carried out
     if held := [name for name, asked in missing.items() if asked]:
         raise PolicyError(
             f"the policy has {', '.join(held)}, which no session enforces yet",
