@@ -89,7 +89,13 @@ def test_programs_get_a_record_of_everything(isolation: str, run: Run, workspace
     steps = records(ran, "step")
     assert [step["outcome"] for step in steps] == ["completed", "completed", "lost"]
     assert steps[1]["changes"] == [{"path": "a.txt", "change": "removed"}]
-    assert steps[1]["reach"] == {"files": "exact", "memory": "exact", "exact": True, "stands": []}
+    assert steps[1]["reach"] == {
+        "files": "exact",
+        "memory": "exact",
+        "exact": True,
+        "stands": [],
+        "sent": [],
+    }
     assert records(ran, "kept_back")[0]["changes"] == [{"path": "a.txt", "change": "removed"}]
     assert records(ran, "end") == [{"type": "end", "code": 1}]
     assert [each["twins"] > 0 and each["memory"] > 0 for each in records(ran, "usage")] == [True]
