@@ -95,6 +95,7 @@ if os.fork() == 0:
     assert attacker.session._store.verify() == ()
 
 
+@pytest.mark.alone
 def test_files_that_change_while_they_are_read_do_not_break_the_store(attacker: Attacker) -> None:
     marked = attacker.mark()
     attacker.run("""

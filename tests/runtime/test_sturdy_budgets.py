@@ -145,6 +145,7 @@ time.sleep(10)
 }
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("hog", HOGS)
 def test_memory_that_runs_out_costs_no_twin_that_is_near(hog: str, isolation: str, tmp_path: Path) -> None:
     """Twins that are larger than each of those that take the memory, so that without steering they would go first."""
