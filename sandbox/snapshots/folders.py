@@ -168,7 +168,7 @@ def _open_locked(folder: int, name: bytes, flags: int) -> int:
 
 
 def read_xattrs(fd: int) -> tuple[tuple[bytes, bytes], ...]:
-    """The kept attributes of a file or folder, by any descriptor of it. Empty where the filesystem has none.
+    """The kept attributes of anything but a symlink, by any descriptor of it. Empty where the filesystem has none.
 
     Their values need leave to read: its owner's lock is lifted for that moment, which moves the ctime.
     """

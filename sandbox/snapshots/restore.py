@@ -226,10 +226,10 @@ def _dress(it: int, st: os.stat_result, entry: Entry) -> None:
         if (st.st_uid, st.st_gid) != (entry.uid, entry.gid):
             os.chown(at, entry.uid, entry.gid)
     finally:
-        if entry.kind in (Kind.FILE, Kind.FOLDER):
+        if entry.kind is not Kind.SYMLINK:
             _set_xattrs(it, entry)
-        if entry.kind is not Kind.SYMLINK and stat.S_IMODE(os.fstat(it).st_mode) != entry.mode:
-            os.chmod(at, entry.mode)
+            if stat.S_IMODE(os.fstat(it).st_mode) != entry.mode:
+                os.chmod(at, entry.mode)
         os.utime(at, ns=(st.st_atime_ns, entry.mtime_ns))
 
 
@@ -257,6 +257,6 @@ def _differences(it: int, entry: Entry) -> list[str]:
         "size": not is_file or st.st_size == entry.size,
         "time": st.st_mtime_ns == entry.mtime_ns,
         "number of names": entry.kind is Kind.FOLDER or st.st_nlink == names,
-        "attributes": entry.kind not in (Kind.FILE, Kind.FOLDER) or read_xattrs(it) == entry.xattrs,
+        "attributes": entry.kind is Kind.SYMLINK or read_xattrs(it) == entry.xattrs,
     }
     return [what for what, holds in right.items() if not holds]

@@ -219,11 +219,10 @@ class Scan:
             return self._plain(st, kind, ())
         if kind is Kind.FILE:
             return self._file(fd, name, known)
-        if kind is Kind.FOLDER:
-            with handle(fd, name) as it:
-                return self._plain(st, kind, read_xattrs(it))
-        data = os.readlink(name, dir_fd=fd) if kind is Kind.SYMLINK else None
-        return self._plain(st, kind, (), data)
+        if kind is Kind.SYMLINK:
+            return self._plain(st, kind, (), os.readlink(name, dir_fd=fd))
+        with handle(fd, name) as it:
+            return self._plain(st, kind, read_xattrs(it))
 
     def _file(self, folder: int, name: bytes, known: Known | None) -> Known:
         fd = open_file(folder, name, os.O_RDONLY)

@@ -335,6 +335,7 @@ CASES |= {
     "folder: attribute removed": (an_attribute_of_a_folder, no_attribute),
     "fifo: mode": (a_fifo, mode(0o600)),
     "fifo: time": (a_fifo, times(123)),
+    "fifo: access list": (a_fifo, lambda at: access_list(at / "f")),
     "symlink: time": (a_symlink, times(123)),
     # holes
     "hole: made in a file": (a_large_file, move_the_hole),
