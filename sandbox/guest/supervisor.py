@@ -40,6 +40,8 @@ from .twins import Twin
 
 #: seconds between two looks at memory where no cgroup bounds it
 POLL_FOR_MEMORY = 0.25
+#: the part of that memory up to which what the newest twin holds is worth more than an action that takes all the rest
+LITTLE = 16
 #: seconds that code has to obey a first interrupt before a second one kills its worker
 GRACE = 2.0
 _STOPPED = b"[The kernel was stopped by a signal. It was let go on, for nothing else would.]\n"
@@ -441,16 +443,15 @@ class Supervisor:
             self.guard_memory()
 
     def guard_memory(self) -> None:
-        """Where no cgroup bounds the session: first the oldest twins go, and when what runs is too much by itself,
-        it is killed."""
+        """Where no cgroup bounds the session: first the oldest twins go, and when what runs is too much by itself, or
+        beside the newest twin where that holds little, it is killed."""
         self.config.next_look = time.monotonic() + POLL_FOR_MEMORY
         pids = [pid for pid, _ in processes.everyone(self.twins.pids())]
         used = sum(map(processes.resident, pids))
-        if used > self.config.memory:
+        left, little = self.config.memory - used, self.config.memory // LITTLE if self.running else 0
+        if left < 0 or not self.twins.shrink(left, little):
             self.why = "its processes held more memory than the session may"
             processes.end(set(), self.twins.pids())
-        else:
-            self.twins.shrink(self.config.memory - used)
 
 
 def main() -> None:

@@ -166,12 +166,18 @@ class Twins:
             pending.sock.close()
         return gone
 
-    def shrink(self, most: int) -> None:
-        """Discard the oldest twins until what they hold by themselves is at most so many bytes."""
-        while len(self._twins) > 1 and sum(twin.private for twin in self._twins.values()) > most:
-            oldest = next(name for name in self._twins if name != next(iter(self._twins)))
-            self._shrunk.append(oldest)
-            self.discard([oldest])
+    def shrink(self, most: int, little: int) -> bool:
+        """Discard the oldest twins until what they hold by themselves is at most `most` bytes. The very first stays,
+        and so does the newest where it holds no more than `little`. False where that is more than `most` by itself."""
+        while sum(twin.private for twin in self._twins.values()) > most:
+            later = list(self._twins)[1:]
+            if len(later) == 1 and (held := self._twins[later[0]].private) <= little:
+                return held <= most
+            if not later:
+                break
+            self._shrunk.append(later[0])
+            self.discard(later[:1])
+        return True
 
     def shed(self, count: int) -> None:
         """Discard so many of the oldest twins, but neither the very first nor the newest."""

@@ -28,6 +28,7 @@ import selectors
 import signal
 import socket
 import sys
+import tempfile
 from typing import Any
 
 from . import channel, execution, twin
@@ -292,6 +293,7 @@ def make_kernel(worker: Worker) -> Any:
     config.Kernel._execute_sleep = 0.0  # for an output thread, which we do not have
     config.InteractiveShell.colors = "NoColor"
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    tempfile.gettempdir()  # asked at the first cell, it would write a file to find out, while files are captured
     kernel = Kernel.instance(  # comms look for the one instance
         session=session,
         iopub_socket=Frames(worker, channel.IOPUB),
