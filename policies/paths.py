@@ -66,14 +66,23 @@ def _found(policy: Policy, verb: str, path: str, name: bytes) -> Iterator[Findin
     for key, (is_so, instead) in _FORBIDDING.items():
         glob = Protection(getattr(policy.files, key)).glob_of(name)
         if glob is not None:
-            yield _finding(policy, Decision.DENY, key, glob, f"{path}: {glob!r} {is_so}", instead)
+            decided, kept = (Decision.DENY, "") if key == "protect" else _broken(policy)
+            yield _finding(policy, decided, key, glob, f"{path}: {glob!r} {is_so}{kept}", instead)
     for layer in policy.writable:
         glob = Protection(layer).glob_of(name)
         if glob is not None:
             yield _finding(policy, Decision.ALLOW, "writable", glob, f"{path}: {glob!r} is writable")
         else:
             instead = f"write to {', '.join(layer[:3])}" if layer else "do without: no path may be written"
-            yield _finding(policy, Decision.DENY, "writable", "", f"{path}: is not writable", instead)
+            decided, kept = _broken(policy)
+            yield _finding(policy, decided, "writable", "", f"{path}: is not writable{kept}", instead)
+
+
+def _broken(policy: Policy) -> tuple[Decision, str]:
+    """What becomes of a step that breaks a bound on paths; what is protected or hidden knows no report."""
+    if policy.on_violation == "report":
+        return Decision.ALLOW, "; on_violation is report, so it is kept, and the step says so"
+    return Decision.DENY, ""
 
 
 def _finding(

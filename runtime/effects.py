@@ -27,13 +27,19 @@ READS = ("GET", "HEAD", "OPTIONS")
 #: that a restoration has about them; the ledger has all
 KEPT, SHOWN = 1000, 100
 _LONGEST = 500
+#: denials of one step of which the ledger has an entry each; of those beyond it has the number, each time that it has
+#: doubled and at the step's end
+RECORDED = 200
+#: names of which it is remembered that the ledger has them
+_NAMES = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effect:
-    """One request. `number` counts those of the session; `step` is the one that ran then, or the last that had run.
-    `reversibility` is "read" (nothing to take back), "irreversible", or "unknown" for a tunnel that nobody looked into
-    and a WebSocket. `finding` is why it was let go or denied. `status` is None while there is no answer."""
+    """One request, or one name that was looked up for one and that no rule spells out. `number` counts those of the
+    session; `step` is the one that ran then, or the last that had run. `reversibility` is "read" (nothing to take
+    back), "irreversible", or "unknown" for a tunnel that nobody looked into and a WebSocket. `finding` is why it was
+    let go or denied. `status` is None while there is no answer."""
 
     number: int
     step: int
@@ -79,15 +85,29 @@ class Effects:
         #: what stands of a step beyond what is kept: how many, and the number of the last
         self._more: dict[int, tuple[int, int]] = {}
         self._marks: dict[int, int] = {0: 0}
+        self._looked_up: set[str] = set()
+        #: denials by step, and of how many that the ledger has no entry of it was told
+        self._denials: Counter[int] = Counter()
+        self._told: Counter[int] = Counter()
 
     # -- the proxy's journal -----------------------------------------------------------------------------------
 
     def leaving(self, asked: Asked, judgement: Judgement) -> int:
         """Raises where it cannot be recorded."""
         finding = Finding(decision=Decision.ALLOW, rule=judgement.rule, reason=judgement.reason)
-        effect = self._new(asked, finding)
+        effect = self._new(str(asked), _reversibility(asked), finding)
         self._ledger.append("effect", effect.step, {**_record(effect), "query": _names(asked.query)})
         return effect.number
+
+    def looking_up(self, asked: Asked, judgement: Judgement) -> None:
+        """Once a name and step. Raises where it cannot be recorded."""
+        if asked.host in self._looked_up:
+            return
+        finding = Finding(decision=Decision.ALLOW, rule=judgement.rule, reason=judgement.reason)
+        effect = self._new(f"a look-up of the name {asked.host}", "read", finding)
+        self._ledger.append("effect_lookup", effect.step, _record(effect))
+        if len(self._looked_up) < _NAMES:
+            self._looked_up.add(asked.host)
 
     def answered(self, number: int, answered: Answered) -> None:
         found: dict[str, Any] = {
@@ -111,19 +131,34 @@ class Effects:
             reason=judgement.reason,
             instead=judgement.instead,
         )
-        effect = self._new(asked, finding)
-        with suppress(MulliganError, ValueError):
-            self._ledger.append("effect_denied", effect.step, _record(effect))
+        effect = self._new(str(asked), _reversibility(asked), finding)
+        with self._lock:
+            self._denials[effect.step] += 1
+            beyond = self._denials[effect.step] - RECORDED
+        if beyond <= 0:
+            with suppress(MulliganError, ValueError):
+                self._ledger.append("effect_denied", effect.step, _record(effect))
+        elif beyond & (beyond - 1) == 0:
+            self._tell_unrecorded(effect.step)
 
-    def _new(self, asked: Asked, finding: Finding) -> Effect:
+    def _tell_unrecorded(self, step: int) -> None:
+        with self._lock:
+            count = self.unrecorded(step)
+            if count == self._told[step]:
+                return
+            self._told[step] = count
+        with suppress(MulliganError, ValueError):
+            self._ledger.append("effects_unrecorded", step, {"denied": count})
+
+    def _new(self, what: str, reversibility: str, finding: Finding) -> Effect:
         with self._lock:
             self._last += 1
-            what = str(asked) if len(str(asked)) <= _LONGEST else f"{str(asked)[:_LONGEST]}..."
+            what = what if len(what) <= _LONGEST else f"{what[:_LONGEST]}..."
             effect = Effect(
                 number=self._last,
                 step=self._step,
                 what=what,
-                reversibility=_reversibility(asked),
+                reversibility=reversibility,
                 finding=finding,
             )
             kind = (self._step, effect.denied, effect.stands)  # each for itself: reads never hide what stands
@@ -138,15 +173,22 @@ class Effects:
 
     def begin(self, step: int) -> None:
         """What comes from now on belongs to this step."""
+        self._tell_unrecorded(self._step)
         with self._lock:
             self._step = step
+            self._looked_up.clear()
 
     def of(self, step: int) -> tuple[Effect, ...]:
         with self._lock:
             return tuple(self._kept.get(step, {}).values())
 
+    def unrecorded(self, step: int) -> int:
+        """How many denials of a step the ledger only counts."""
+        return max(0, self._denials[step] - RECORDED)
+
     def mark(self, step: int, like: int | None = None) -> None:
         """The state after `step` knows of all that was sent until now; or of what the state after `like` knows."""
+        self._tell_unrecorded(step)
         with self._lock:
             self._marks[step] = self._last if like is None else self._marks.get(like, 0)
 
@@ -183,5 +225,6 @@ def _record(effect: Effect) -> Mapping[str, Any]:
 
 
 def _names(query: str) -> str:
-    """The names of a query's values: the values may be secrets."""
-    return "&".join(part.partition("=")[0] for part in query.split("&"))[:_LONGEST]
+    """The names of a query's values: the values may be secrets, and so may be what has no value."""
+    parts = (part.partition("=") for part in query.split("&") if part)
+    return "&".join(name if value.strip("=") else "*" for name, _, value in parts)[:_LONGEST]

@@ -79,6 +79,10 @@ def _committed(body: Mapping[str, Any]) -> _Told:
     return f"{body.get('count')} paths", [*map(str, _list(body, "applied")), *conflicts]
 
 
+def _unrecorded(body: Mapping[str, Any]) -> _Told:
+    return f"{_number(body, 'denied'):,.0f} more requests were denied: they are counted and not recorded", []
+
+
 def _anything(body: Mapping[str, Any]) -> _Told:
     return (json.dumps(body, ensure_ascii=False) if body else ""), []
 
@@ -90,6 +94,7 @@ _TELLERS: Mapping[str, Callable[[Mapping[str, Any]], _Told]] = {
     "moved": _moved,
     "committed": _committed,
     "uncommitted": _committed,
+    "effects_unrecorded": _unrecorded,
 }
 
 

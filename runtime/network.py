@@ -73,10 +73,11 @@ class Network:
     def notices(self, step: int) -> tuple[str, ...]:
         """What an agent is told of its denied requests, each once."""
         denied = dict.fromkeys(str(effect) for effect in self.effects.of(step) if effect.denied)
-        more = len(denied) - _SHOWN
+        more, unrecorded = len(denied) - _SHOWN, self.effects.unrecorded(step)
         return (
             *list(denied)[:_SHOWN],
             *((f"network: {more} more requests were denied",) if more > 0 else ()),
+            *((f"network: {unrecorded:,} denials are counted and not recorded",) if unrecorded else ()),
         )
 
     def of(self, step: int) -> tuple[Effect, ...]:

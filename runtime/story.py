@@ -416,7 +416,7 @@ class Story:
 
     def _without_what_was_forbidden(self, step: int, checkpoint: Checkpoint) -> Checkpoint:
         """A restart on the cursor's files, where what a process did to them between actions may not stand."""
-        if self._outcomes is None:
+        if self._protected is None and self._outcomes is None:
             return checkpoint
         verdict, _ = self._judge(step, checkpoint)
         if verdict.decision is Decision.ALLOW:

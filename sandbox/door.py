@@ -29,6 +29,8 @@ from mulligan.sandbox.isolation import PROXY_PORT
 CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 #: sun_path holds 108 bytes, and the longest of our names has eight
 _LONGEST_FOLDER = 95
+#: reports that wait to be heard, and that one look takes in: a flood of them holds nobody up
+_KEPT = 8
 
 
 class Door:
@@ -45,7 +47,7 @@ class Door:
         self._guest: socket.socket | None = None
         self._passed: list[int] = []
         #: reports that came while somebody looked whether the supervisor is there, for `hear`
-        self._kept: deque[bytes] = deque(maxlen=8)
+        self._kept: deque[bytes] = deque(maxlen=_KEPT)
 
     @classmethod
     def build(cls) -> Door:
@@ -128,12 +130,15 @@ class Door:
         return -1 if self._guest is None else self._guest.fileno()
 
     def hung_up(self) -> bool:
+        """Of a supervisor that speaks and speaks it is known only once all is read that it said."""
         if self._guest is None:
             return True
         try:
-            while data := self._guest.recv(64 * 1024, socket.MSG_DONTWAIT):
+            for _ in range(_KEPT):
+                if not (data := self._guest.recv(64 * 1024, socket.MSG_DONTWAIT)):
+                    return True
                 self._kept.append(data)  # of a fresh worker that is ready, later on, nobody hears
-            return True
+            return False
         except BlockingIOError:
             return False
         except OSError:

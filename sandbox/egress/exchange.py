@@ -12,7 +12,7 @@ from typing import cast
 import h11
 
 from mulligan.sandbox.egress.bodies import Piece, pieces
-from mulligan.sandbox.egress.dialing import dial, secure
+from mulligan.sandbox.egress.dialing import secure
 from mulligan.sandbox.egress.errors import Failed, Refused, Turned
 from mulligan.sandbox.egress.heads import Head, Headers, read_answer
 from mulligan.sandbox.egress.hosts import split_authority
@@ -121,7 +121,7 @@ class Exchanges:
         if self._far is not None and to == self._to and not self._far.stale():
             return self._far, True
         self.close()
-        sock = dial(asked, judgement, self._parts.resolve)
+        sock = self._parts.dial(asked, judgement)
         if secured:
             sock = secure(sock, asked, self._parts.context)
         self._far, self._to = Wire(sock, self._parts.bounds.quiet, self._parts.bounds.whole), to

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import threading
 from dataclasses import dataclass, field, replace
 
 from mulligan.sandbox.egress.authority import Authority
 from mulligan.sandbox.egress.bounds import Bounds, Meter
-from mulligan.sandbox.egress.dialing import Resolve
+from mulligan.sandbox.egress.dialing import Resolve, dial
 from mulligan.sandbox.egress.errors import Denied, Failed, Refused
+from mulligan.sandbox.egress.hosts import is_address
 from mulligan.sandbox.egress.judgement import Asked, Journal, Judge, Judgement
 from mulligan.sandbox.egress.paths import readings
 from mulligan.sandbox.egress.wire import Wire
@@ -61,14 +63,28 @@ class Parts:
 
     def allow(self, asked: Asked) -> Judgement:
         """The judgement of a request that may leave. Raises Denied for one that may not, however its path is read."""
-        if not self.meter.take():
-            raise Refused("too many requests: slow down", 429)
+        self.count()
         paths = readings(asked.path) if asked.path else ("",)
         found = [self._ask(asked.read_as(path)) for path in paths]
         for judgement in found:
             if not judgement.allowed:
                 raise Denied(asked, judgement)
         return replace(found[0], private=all(each.private for each in found))
+
+    def count(self) -> None:
+        """One more request, or tunnel. Raises Refused where there are too many."""
+        if not self.meter.take():
+            raise Refused("too many requests: slow down", 429)
+
+    def dial(self, asked: Asked, judgement: Judgement) -> socket.socket:
+        """As `dialing.dial`. A name that no rule spells out was chosen by whoever asks, and looking it up tells it to
+        whoever answers for it: that is on record before it is done."""
+        if not judgement.private and not is_address(asked.host):
+            try:
+                self.journal.looking_up(asked, judgement)
+            except Exception as error:
+                raise _unrecorded() from error
+        return dial(asked, judgement, self.resolve)
 
     def _ask(self, asked: Asked) -> Judgement:
         try:
@@ -87,4 +103,8 @@ class Parts:
         try:
             return self.journal.leaving(asked, judgement)
         except Exception as error:
-            raise Failed("it could not be recorded, so it was not sent", 503) from error
+            raise _unrecorded() from error
+
+
+def _unrecorded() -> Failed:
+    return Failed("it could not be recorded, so it was not sent", 503)

@@ -6,7 +6,6 @@ import socket
 import ssl
 import time
 
-from mulligan.sandbox.egress.dialing import dial
 from mulligan.sandbox.egress.errors import Refused
 from mulligan.sandbox.egress.exchange import Inside
 from mulligan.sandbox.egress.heads import Head
@@ -29,13 +28,14 @@ def enter(parts: Parts, wire: Wire, head: Head) -> tuple[Wire, Inside] | None:
     if wire.kept:
         raise Refused("it speaks in the tunnel before there is one")
     if parts.needs_inside(host, port):
+        parts.count()  # nothing is asked yet, but a certificate may be made
         wire.send(_ESTABLISHED)
         if _first_byte(wire, parts.bounds.head_time) != HANDSHAKE:
             return wire, Inside("http", host, port)
         return _terminated(parts, wire, host), Inside("https", host, port)
     asked = Asked("CONNECT", "https", host, port, "")
     judgement = parts.allow(asked)
-    far = Wire(dial(asked, judgement, parts.resolve), parts.bounds.quiet, parts.bounds.whole)
+    far = Wire(parts.dial(asked, judgement), parts.bounds.quiet, parts.bounds.whole)
     parts.live.add(far)
     try:
         wire.send(_ESTABLISHED)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from . import probes, seccomp
+from .links import Links
 
 DOOR = "/run/mulligan/door.sock"
 PR_SET_DUMPABLE = 4
@@ -64,9 +65,9 @@ def report_probes(door: socket.socket, config: Config) -> None:
         report(door, what, [listener.fileno()])
 
 
-def confine(config: Config) -> int:
-    """Limits, no debugging of this process, the syscall filter; then try whether it all holds. The listener that is
-    told of hard links, or -1.
+def confine(config: Config) -> Links:
+    """Limits, no debugging of this process, the syscall filter; then try whether it all holds. Whoever is told of hard
+    links listens before that: a probe, or what it imports, may make a call that waits for the answer.
     """
     for name, value in config.limits.items():
         kind = getattr(resource, f"RLIMIT_{name.upper()}")
@@ -78,6 +79,7 @@ def confine(config: Config) -> int:
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     os.umask(0o022)
     os.chdir("/workspace")
-    listener = seccomp.install_telling()
+    links = Links(seccomp.install_telling())
+    links.start()
     config.probes = probes.run()
-    return listener
+    return links

@@ -457,8 +457,7 @@ class Supervisor:
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one signal that Python would have process 1 obey
     door, config, listening = admit()
-    links = Links(confine(config))
-    links.start()
+    links = confine(config)
     report_probes(door, config)
     supervisor = Supervisor(config, door, listening, links)
     supervisor.start_worker()

@@ -179,6 +179,7 @@ class Rules:
     log: list[str] = field(default_factory=list)
     answers: list[Answered] = field(default_factory=list)
     denials: list[tuple[Asked, Judgement]] = field(default_factory=list)
+    look_ups: list[str] = field(default_factory=list)
 
     def judge(self, asked: Asked) -> Judgement:
         text = f"{asked.method} {asked.scheme}://{asked.host}:{asked.port}{asked.path}"
@@ -193,6 +194,9 @@ class Rules:
     def leaving(self, asked: Asked, judgement: Judgement) -> int:
         self.log.append(str(asked))
         return len(self.log)
+
+    def looking_up(self, asked: Asked, judgement: Judgement) -> None:
+        self.look_ups.append(asked.host)
 
     def answered(self, number: int, answered: Answered) -> None:
         self.answers.append(answered)

@@ -9,9 +9,14 @@ from typing import TYPE_CHECKING
 from tests.egress.client import answer
 from tests.egress.servers import Names, Rules
 
+from mulligan.sandbox.egress.bounds import Bounds
+
 if TYPE_CHECKING:
+    from tests.egress.client import Client
     from tests.egress.conftest import Opened
     from tests.egress.servers import Server
+
+    from mulligan.sandbox.egress.judgement import Asked, Judgement
 
 
 def test_a_request_arrives_and_its_answer_comes_back(opened: Opened, server: Server) -> None:
@@ -145,6 +150,49 @@ def test_nothing_leaves_that_could_not_be_recorded(opened: Opened, server: Serve
     client = opened(Full())
     assert client.ask(f"http://site.test:{server.port}/").status == 503
     assert server.seen == []
+
+
+def test_a_name_that_no_rule_spells_out_is_on_record_before_it_is_looked_up(
+    opened: Opened, server: Server
+) -> None:
+    names = Names()
+    seen: list[list[str]] = []
+
+    class Journal(Rules):
+        def looking_up(self, asked: Asked, judgement: Judgement) -> None:
+            super().looking_up(asked, judgement)
+            seen.append(list(names.asked))
+
+    client = opened(Journal(private=False, inside=()), names)
+    assert client.ask("http://c2VjcmV0.site.test/").status == 502
+    assert _tunnelled(client, "x.site.test:443") == 502
+    assert client.ask("http://192.0.2.1:1/").status in (403, 502)  # no name
+    assert client.rules.look_ups == names.asked == ["c2vjcmv0.site.test", "x.site.test"]
+    assert seen == [[], ["c2vjcmv0.site.test"]]
+    client = opened(Rules(), Names(site_test=["127.0.0.1"]))  # whom a rule names
+    assert client.ask(f"http://site.test:{server.port}/").status == 200
+    assert client.rules.look_ups == []
+
+
+def test_a_name_is_not_looked_up_where_that_cannot_be_recorded(opened: Opened) -> None:
+    class Full(Rules):
+        def looking_up(self, asked: object, judgement: object) -> None:
+            raise OSError("the disk is full")
+
+    client = opened(Full(private=False))
+    assert client.ask("http://site.test/").status == 503
+    assert client.names.asked == []
+
+
+def test_a_tunnel_that_is_looked_into_counts_as_a_request(opened: Opened) -> None:
+    client = opened(bounds=Bounds(burst=3, rate=0.0))
+    assert [_tunnelled(client, "site.test:443") for _ in range(5)] == [200, 200, 200, 429, 429]
+
+
+def _tunnelled(client: Client, authority: str) -> int:
+    sock, said = client.tunnel(authority)
+    sock.close()
+    return said.status
 
 
 def test_a_judge_that_fails_denies(opened: Opened, server: Server) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.guarantees.conftest import OUT_OF_SIGHT
 
 import mulligan
 from mulligan import Reverted
@@ -187,6 +188,29 @@ print(child)
     (session.workspace / "go").unlink(missing_ok=True)
     assert state_of(session.workspace) == before
     assert guarded.said(f"print(os.path.exists('/proc/{child}'))") == "False"
+
+
+def test_a_restart_puts_back_what_a_process_changed_where_no_tripwire_is(guarded: Attacker) -> None:
+    session = guarded.session
+    before = state_of(session.workspace)
+    guarded.said(f"""
+if os.fork() == 0:
+    while not os.path.exists("go"):
+        time.sleep(0.01)
+    open("{OUT_OF_SIGHT}/data/raw/a.csv", "a").write("x")
+    time.sleep(1000)
+print()
+""")
+    (session.workspace / "go").touch()
+    changed = session.workspace / OUT_OF_SIGHT / "data" / "raw" / "a.csv"
+    while "x" not in changed.read_text():
+        os.sched_yield()  # the test's own time limit ends this
+    session.restart()
+    (session.workspace / "go").unlink(missing_ok=True)
+    assert state_of(session.workspace) == before
+    with Ledger.open(session.folders.ledger) as ledger:
+        (entry,) = ledger.entries(kind="put_back")
+    assert "is protected" in str(entry.body)
 
 
 def test_what_was_printed_before_the_write_is_kept(guarded: Attacker) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -67,3 +70,16 @@ def test_a_wheel_built_from_the_sdist_is_the_wheel_built_from_the_tree(tree: Pat
 def test_the_rooms_are_links_to_the_top_level_folders() -> None:
     for room in ROOMS:
         assert (ROOT / "src/mulligan" / room).readlink() == Path("../..", room)
+
+
+def test_what_the_proxy_imports_the_extra_for_networks_brings() -> None:
+    with open(ROOT / "pyproject.toml", "rb") as file:
+        project = tomllib.load(file)["project"]
+    listed = [*project["dependencies"], *project["optional-dependencies"]["network"]]
+    brought = {re.split(r"[<>=;\[ ]", line)[0].replace("-", "_") for line in listed}
+    trees = [ast.parse(file.read_text()) for file in (ROOT / "sandbox" / "egress").glob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    imported = {name.partition(".")[0] for name in names} - {"mulligan", *sys.stdlib_module_names}
+    assert imported and imported <= brought

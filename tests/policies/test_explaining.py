@@ -104,3 +104,16 @@ def test_a_host_may_be_reached_only_where_every_layer_grants_something(tmp_path:
     (a,), (b,) = explain(inner, "a.example"), explain(inner, "b.example")
     assert a.depends and not a.allowed
     assert not b.depends and b.verdict.decision is Decision.DENY
+
+
+def test_where_violations_are_reported_what_breaks_a_bound_is_kept_and_what_is_protected_is_not() -> None:
+    files = "files: {writable: [out/**], read_only: [out/fixed], protect: [out/raw]}\n"
+    strict, mild = parse_policy(files), parse_policy(files + "on_violation: report\n")
+    for question, kept in (("write a", True), ("write out/fixed", True), ("write out/raw", False)):
+        (answer,) = explain(strict, question)
+        assert not answer.allowed
+        (answer,) = explain(mild, question)
+        assert answer.allowed is kept
+        assert (
+            any("it is kept, and the step says so" in each.reason for each in answer.verdict.findings) is kept
+        )
