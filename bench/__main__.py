@@ -1,4 +1,4 @@
-"""`python -m bench [steps|files|kernel|density|egress] [--json] [--quick] [--isolation NAME]`.
+"""`python -m bench [steps|files|open|kernel|density|egress] [--json] [--quick] [--isolation NAME]`.
 
 Measures and prints; it judges no machine.
 """
@@ -8,12 +8,13 @@ from __future__ import annotations
 import argparse
 import json
 
-from bench import density, egress, files, kernel, steps
+from bench import density, egress, files, kernel, opening, steps
 from bench.measure import show
 
 BENCHMARKS = {
     "steps": steps.measure,
     "files": files.measure,
+    "open": opening.measure,
     "kernel": kernel.measure,
     "density": density.measure,
     "egress": egress.measure,
