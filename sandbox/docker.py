@@ -32,6 +32,9 @@ PROC_MASKED = (
 )
 SYS_MASKED = ("/sys/firmware", "/sys/devices/virtual/powercap")
 PROC_READ_ONLY = ("bus", "fs", "irq", "sys", "sysrq-trigger")
+CPU_SHARES = (
+    512  # half of what the engine gives other containers: where processors are short, they come first
+)
 ANSWERING = 60  # seconds that one request to the engine may take
 LOOKING = 3  # seconds that one look at a container may take: whoever asks wants to know now
 
@@ -220,6 +223,7 @@ def _create(
         mem_limit=limits.memory,
         memswap_limit=limits.memory,
         nano_cpus=int(limits.cpus * 1e9),
+        cpu_shares=CPU_SHARES,
         pids_limit=limits.all_pids,
         oom_score_adj=500,
         ulimits=[

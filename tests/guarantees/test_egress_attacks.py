@@ -116,6 +116,28 @@ for secret in ("c2VjcmV0", "b"):
     assert attacker.names.asked == []
 
 
+def test_a_denial_says_and_takes_the_same_whether_somebody_listens_at_a_private_address_or_not(
+    attacker: Online,
+) -> None:
+    """So nobody can look around in the host's network by asking, nor by how long it takes: nothing is dialled."""
+    attacker.rules.allow, attacker.rules.private = ["*"], False
+    with socket.create_server(("127.0.0.1", 0)) as listening, socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # taken, and nobody listens
+        listening.setblocking(False)
+        ports = [listening.getsockname()[1], closed.getsockname()[1]]
+        said = attacker.said(
+            SPEAK
+            + f"""
+raw = [get(f"evil.test:{{port}}").replace(str(port).encode(), b"PORT") for port in {ports}]
+answers = [each.split(b"\\r\\n\\r\\n")[1] for each in raw]
+print(answers[0] == answers[1], json.loads(answers[0])["rule"])
+"""
+        )
+        assert said == "True network.addresses"
+        with pytest.raises(BlockingIOError):
+            listening.accept()
+
+
 def test_a_tunnel_to_another_port_or_with_other_content_is_judged_anew(
     attacker: Online, server: Server
 ) -> None:
