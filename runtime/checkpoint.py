@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from mulligan.runtime.changes import FileChange, present
 from mulligan.runtime.history import History
+from mulligan.runtime.known import Known
 from mulligan.runtime.replay import Replay, run_again
 from mulligan.sandbox.confined import ROOT, Confined
 from mulligan.sandbox.errors import SandboxLost, SnapshotError
@@ -27,8 +28,6 @@ from mulligan.sandbox.snapshots.entry import compose
 #: in trees of up to so many entries every entry is looked at: it costs no more than a few milliseconds, and finds
 #: what watches cannot see (sandbox/snapshots/detector.py)
 SMALL = 1000
-#: the newest twins that are kept in any case; of the older ones ever fewer
-NEWEST = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +81,7 @@ class Checkpoints:
     def __init__(self, store: SnapshotStore, confined: Confined) -> None:
         self._store = store
         self._confined = confined
-        self._known: dict[int, Checkpoint] = {}
+        self._known = Known()
         #: the steps whose files are gone, which nothing leads back to
         self.let_go: set[int] = set()
         self._names = 0
@@ -111,7 +110,7 @@ class Checkpoints:
         """The sandbox was replaced by a new one: no twin of the old one is left, but for the fresh kernel."""
         self._confined = confined
         self._links = (-1, -1, -1)
-        for step, checkpoint in self._known.items():
+        for step, checkpoint in tuple(self._known.items()):
             twin = confined.root.name if checkpoint.twin == ROOT else None
             self._known[step] = replace(checkpoint, twin=twin)
         root = confined.root
@@ -188,6 +187,11 @@ class Checkpoints:
                 self._kernel.discard([fork])
             raise
         return Capture(twin, shot, self._is_quiet(twin), started)
+
+    def await_twin(self, capture: Capture, give_way: Callable[[], bool]) -> None:
+        """Until `complete` has nothing to wait for, or `give_way` says, asked again at each ring, that it can wait."""
+        with suppress(WorkerLost, SandboxLost):  # `complete` says what became of the twin
+            self._kernel.await_fork(capture.twin, give_way)
 
     def complete(self, step: int, capture: Capture) -> Checkpoint:
         """The state after `step`, when its twin is there. A twin that cannot be made is no error: the checkpoint
@@ -268,11 +272,8 @@ class Checkpoints:
 
     def bury(self, dead: Sequence[str]) -> None:
         """These twins are gone."""
-        if not dead:
-            return
-        for step, checkpoint in self._known.items():
-            if checkpoint.twin in dead:
-                self._known[step] = replace(checkpoint, twin=None)
+        if dead:
+            self._known.bury(dead)
 
     def alias(self, step: int, of: int, stands: tuple[str, ...] | None = None) -> None:
         """The state after `step` is that after `of`: nothing of it is left. `stands`: what came of going back."""
@@ -434,18 +435,9 @@ class Checkpoints:
                 self._kernel.discard(twins)
 
     def thin(self, keep: int) -> list[int]:
-        """Discard twins that are too many: the newest `NEWEST` stay, of older ones those whose distance from the
-        newest is about a power of two; `keep`, where the cursor is, stays too. The steps whose twins went."""
-        with_twins = sorted(
-            step for step, each in self._known.items() if each.twin not in (None, ROOT) and step != keep
-        )
-        crowded = _crowded(with_twins)
-        if crowded:
-            names = [twin for step in crowded if (twin := self._known[step].twin) is not None]
-            shared = {each.twin for step, each in self._known.items() if step not in crowded}
-            self._kernel.discard([name for name in names if name not in shared])
-            for step in crowded:
-                self._known[step] = replace(self._known[step], twin=None)
+        """Discard twins that are too many, but not that of `keep`; see `Known`. The steps whose twins went."""
+        crowded, names = self._known.thin(keep)
+        self._kernel.discard_by_and_by(names)
         return crowded
 
 
@@ -468,19 +460,6 @@ _OTHER_FILES = (
     "the files that the restart at step {} began with were let go: "
     "actions were run again on those of the beginning"
 )
-
-
-def _crowded(steps: Sequence[int]) -> list[int]:
-    """Of ascending steps, those that go: beyond the newest `NEWEST`, one stays for each doubling of the age."""
-    if len(steps) <= NEWEST:
-        return []
-    newest, going, taken = steps[-1], [], set()
-    for step in steps[:-NEWEST]:  # the oldest of a slot stays, or none would live to reach the next
-        slot = (newest - step).bit_length()
-        if slot in taken:
-            going.append(step)
-        taken.add(slot)
-    return going
 
 
 def _too_deep(shot: Snapshot) -> tuple[str, ...]:

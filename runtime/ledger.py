@@ -59,6 +59,10 @@ COMMIT;
 """
 
 
+#: an entry that is to be recorded: its kind, its step, its body
+Fresh = tuple[str, int | None, Mapping[str, Any]]
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """`time` is in nanoseconds since the epoch; `step` is None where the entry concerns no single step."""
@@ -125,18 +129,36 @@ class Ledger:
 
         Raises ValueError for a body that is not, or that is larger than `LARGEST_BODY` bytes as JSON.
         """
-        text = _encode(body)
+        return self.append_all([(kind, step, body)])[0]
+
+    def append_all(self, fresh: Sequence[Fresh]) -> list[int]:
+        """Record several entries, all of them or none; see `append`."""
+        texts = [(kind, step, _encode(body)) for kind, step, body in fresh]
         with self._lock, _as_damage(self.path):
             self._check_open()
-            now = time.time_ns()
-            link = _link(self._head, now, kind, step, text)
-            done = self._connection.execute(
-                "INSERT INTO entries (time, kind, step, body, link) VALUES (?, ?, ?, ?, ?)",
-                (now, kind, step, text, link),
-            )
-            assert done.lastrowid is not None
-            self._head = link
-            return done.lastrowid
+            if len(texts) == 1:
+                return [self._insert(*texts[0])]
+            head = self._head
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                ids = [self._insert(*each) for each in texts]
+                self._connection.execute("COMMIT")
+            except BaseException:
+                self._head = head
+                self._connection.rollback()
+                raise
+            return ids
+
+    def _insert(self, kind: str, step: int | None, text: str) -> int:
+        now = time.time_ns()
+        link = _link(self._head, now, kind, step, text)
+        done = self._connection.execute(
+            "INSERT INTO entries (time, kind, step, body, link) VALUES (?, ?, ?, ?, ?)",
+            (now, kind, step, text, link),
+        )
+        assert done.lastrowid is not None
+        self._head = link
+        return done.lastrowid
 
     def entries(self, *, after: int = 0, kind: str | None = None, step: int | None = None) -> Iterator[Entry]:
         """Entries in order of their ids, above `after`; entries that are appended meanwhile are included."""

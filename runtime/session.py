@@ -189,7 +189,7 @@ class Session:
         if timeout is not None and not timeout > 0:
             raise ValueError(f"a timeout is a number of seconds above 0, not {timeout!r}")
         ticket = Ticket(exchange)
-        self._story.line.append(ticket)
+        self._story.stand_in_line(ticket)
         try:
             ticket.job = self._do(partial(self._story.play, action, timeout, on_event, ticket))
         except BaseException:

@@ -23,12 +23,12 @@ from mulligan.runtime.collector import Collector, Stray
 from mulligan.runtime.errors import NothingToUndo, SessionBroken, SessionClosed
 from mulligan.runtime.guard import Guard
 from mulligan.runtime.history import History
-from mulligan.runtime.ledger import Entry, Ledger
+from mulligan.runtime.ledger import Entry, Fresh, Ledger
 from mulligan.runtime.outcome import Completed, Lost, Outcome, Output, Raised, Refused, Reverted, TimedOut
 from mulligan.runtime.quota import DiskQuota
 from mulligan.runtime.replay import Replay
 from mulligan.runtime.step import Action, Reach, Step, reach_of
-from mulligan.runtime.timeline import Timeline
+from mulligan.runtime.timeline import Fold, Timeline
 from mulligan.runtime.transcript import Transcripts
 from mulligan.sandbox.client import Exchange
 from mulligan.sandbox.confined import Confined
@@ -106,10 +106,12 @@ class Story:
         self._reenter = reenter
         self._stray = Stray()
         self._unsettled: _Unsettled | None = None
+        #: whether nothing is done but to wait for a twin
+        self._idle = False
         #: the actions that wait for their turn
         self.line: deque[Ticket] = deque()
         self.closing = False
-        self.timeline = Timeline()
+        self._told = Fold(Timeline())
         self._stop: str | None = None
         self._clients: Clients | None = None
 
@@ -179,7 +181,7 @@ class Story:
         self.confined.close()
         with suppress(SessionBroken, SessionClosed, SandboxError):  # the next call tries again, and says so
             self._revive()
-            self._return_to(self.timeline.cursor, keep=False)
+            self._return_to(self._told.cursor, keep=False)
 
     def _collect(self, give_way: Callable[[], bool]) -> None:
         """What is let go is in the ledger before it is gone."""
@@ -189,14 +191,14 @@ class Story:
                 self._record("let_go", step, {"why": "resources.history"})
 
         try:
-            here = self._nearest_checkpoint(self.timeline.cursor)
+            here = self._nearest_checkpoint(self._told.cursor)
             self._checkpoints.collect(self._history, here, record, lambda: self.closing or give_way())
         except SnapshotError as error:
             self._record("uncollected", None, {"why": error.message})
 
     def _starves(self) -> str | None:
         """What the host's disk lacks, in a session of which something runs on between actions."""
-        here = self._checkpoints[self._nearest_checkpoint(self.timeline.cursor)]
+        here = self._checkpoints[self._nearest_checkpoint(self._told.cursor)]
         return self._quota.starved() if here.children or here.stands else None
 
     def _put_back_protected(self) -> None:
@@ -205,17 +207,17 @@ class Story:
         if found is None:
             return
         self._record("tripped", None, {"rule": found.rule, "why": found.reason})
-        self._return_to(self.timeline.cursor, spare=False)
+        self._return_to(self._told.cursor, spare=False)
         self._stray.add(Stream("stderr", f"[Between actions {found.reason}. It was put back.]\n"))
 
     def _propose(self, action: Action, *, fresh: bool = False) -> int:
-        step = len(self.timeline.nodes)  # they are numbered without a gap
+        step = len(self._told.nodes)  # they are numbered without a gap
         source = action.source.encode("utf-8", "backslashreplace").decode()[: 1 << 20]
         body = {
             "source": source,
             "proposer": action.proposer,
             "why": action.why,
-            "parent": self.timeline.cursor,
+            "parent": self._told.cursor,
             **({"fresh": True} if fresh else {}),
         }
         self._record("proposed", step, body)
@@ -262,10 +264,10 @@ class Story:
 
     def _take_back(self, ticket: Ticket, step: int, action: Action, outcome: Outcome) -> None:
         """The kernel died with the action, or was killed: the session is where it was before."""
-        cursor = self.timeline.cursor
+        cursor = self._told.cursor
         self._as_after(step, cursor)
         self._record("settled", step, {"outcome": outcome.record()})
-        if self.timeline.cursor != cursor:
+        if self._told.cursor != cursor:
             self._move(cursor, "revert")
         stands: tuple[str, ...] = ()
         try:
@@ -286,7 +288,7 @@ class Story:
             self._network.effects.mark(step, like=cursor)
 
     def _refuse(self, ticket: Ticket, step: int, action: Action, verdict: Verdict) -> None:
-        cursor = self.timeline.cursor
+        cursor = self._told.cursor
         self._as_after(step, cursor)
         self._reply(ticket, step, action, Refused(verdict=verdict))
         if cursor not in self._checkpoints:
@@ -320,7 +322,7 @@ class Story:
 
     def _judge(self, step: int, after: Checkpoint) -> tuple[Verdict, tuple[str, ...]]:
         """Whether what changed since the cursor may stand, and what is to be said of it if it does."""
-        before = self._checkpoints[self.timeline.cursor]
+        before = self._checkpoints[self._told.cursor]
         changes = self._checkpoints.changes(before, after)
         verdict = Verdict.of(())
         if self._protected is not None:
@@ -329,7 +331,7 @@ class Story:
                 return verdict, ()
         if self._outcomes is None:
             return verdict, ()
-        return self._outcomes.judge(step, self.timeline.path(self.timeline.cursor), before, after, changes)
+        return self._outcomes.judge(step, self.timeline.path(self._told.cursor), before, after, changes)
 
     def _keep(self, step: int, ticket: Ticket, twin: str) -> None:
         """Have the files; the twin is waited for only when nothing else is to be done."""
@@ -338,8 +340,18 @@ class Story:
         except SnapshotError as error:
             return self._uncheck(step, ticket, error)
         self._unsettled = _Unsettled(step, ticket, capture)
+        if capture.quiet:
+            self._idle = True
+            self._checkpoints.await_twin(capture, lambda: bool(self.line))
+            self._idle = False
         if not (capture.quiet and self.line):
             self.settle()
+
+    def stand_in_line(self, ticket: Ticket) -> None:
+        """The next action, whose turn comes as soon as the files of the one before are captured. From any thread."""
+        self.line.append(ticket)
+        if self._idle:
+            self.confined.kernel.ring()
 
     def settle(self) -> None:
         """Complete the checkpoint of the last step, if it is not yet. Its ticket says what came of it, also errors."""
@@ -356,10 +368,14 @@ class Story:
                 ticket.settled.set_exception(error)
 
     def _settle(self, step: int, ticket: Ticket, checkpoint: Checkpoint) -> None:
-        self._record("checkpointed", step, _checkpoint_record(checkpoint))
+        thinned = self._checkpoints.thin(step)
+        self._record_all(
+            [
+                ("checkpointed", step, _checkpoint_record(checkpoint)),
+                *(("discarded", each, {}) for each in thinned),
+            ]
+        )
         ticket.settled.set_result(checkpoint)
-        for thinned in self._checkpoints.thin(step):
-            self._record("discarded", thinned, {})
 
     def _uncheck(self, step: int, ticket: Ticket, error: SnapshotError) -> None:
         self._record("unchecked", step, {"why": error.message})
@@ -388,7 +404,7 @@ class Story:
             raise
         if done.ended != "done":
             self._record("lost", None, {"request": kind, "why": done.cause})
-            self._return_to(self.timeline.cursor, spare=False)
+            self._return_to(self._told.cursor, spare=False)
             raise WorkerLost(f"the kernel died: {done.cause}", hint="all is as it was after the last cell")
 
     def stop(self, why: str | None) -> None:
@@ -422,7 +438,7 @@ class Story:
         if verdict.decision is Decision.ALLOW:
             return checkpoint
         self._record("put_back", step, {"verdict": verdict.record()})
-        self._return_to(self.timeline.cursor, spare=False)
+        self._return_to(self._told.cursor, spare=False)
         return self._checkpoints.restart(step)
 
     # -- moving ------------------------------------------------------------------------------------------------
@@ -486,6 +502,8 @@ class Story:
 
     def _nearest_checkpoint(self, target: int) -> int:
         """The step itself, or its latest forerunner whose files could be captured. Raises StepLetGo."""
+        if target in self._checkpoints:
+            return target
         for step in reversed(self.timeline.path(target)):
             if step in self._checkpoints:
                 return step
@@ -529,7 +547,7 @@ class Story:
         """Before anything is asked of the sandbox. One that cannot be started again now is tried again next time."""
         if not self.confined.kernel.connected():
             self._revive()
-            self._return_to(self.timeline.cursor)
+            self._return_to(self._told.cursor)
 
     def _revive(self) -> None:
         """Start a new sandbox on the same files. Its memory comes back by running the actions again."""
@@ -555,10 +573,18 @@ class Story:
             self.confined.kernel.on_loose = self._clients.on_loose
             self.confined.kernel.is_full = self._clients.is_full
 
+    @property
+    def timeline(self) -> Timeline:
+        """What a reader of the ledger would make of it. From any thread."""
+        return self._told.timeline()
+
     def _record(self, kind: str, step: int | None, body: dict[str, Any]) -> None:
+        self._record_all([(kind, step, body)])
+
+    def _record_all(self, fresh: Sequence[Fresh]) -> None:
         """Write to the ledger, and let the timeline be what a reader of the ledger would make of it."""
-        entry = Entry(self._ledger.append(kind, step, body), time.time_ns(), kind, step, body)
-        self.timeline = self.timeline.extended([entry])
+        for id, (kind, step, body) in zip(self._ledger.append_all(fresh), fresh, strict=True):
+            self._told.add(Entry(id, time.time_ns(), kind, step, body))
 
     def note(self, kind: str, body: dict[str, Any]) -> None:
         """Record something that is no step: a commit, say."""

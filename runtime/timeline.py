@@ -23,6 +23,7 @@ should not have been.
 from __future__ import annotations
 
 import difflib
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -76,7 +77,7 @@ class Timeline:
 
     def extended(self, entries: Iterable[Entry]) -> Timeline:
         """The timeline after these further entries."""
-        fold = _Fold(self)
+        fold = Fold(self)
         for entry in entries:
             fold.add(entry)
         return fold.timeline()
@@ -160,17 +161,28 @@ class Timeline:
         return "\n".join(_lines(self))
 
 
-class _Fold:
-    """The timeline while it is being read; mutable, so that n entries cost n."""
+class Fold:
+    """A timeline that grows, so that n entries cost n. One thread adds to it, and any may ask for what it is now."""
 
     def __init__(self, start: Timeline) -> None:
         self.nodes = dict(start.nodes)
         self.cursor, self.forward, self.commits = start.cursor, start.forward, start.commits
+        self._lock = threading.Lock()
+        self._told: Timeline | None = None
 
     def timeline(self) -> Timeline:
-        return Timeline(self.cursor, self.nodes, self.forward, self.commits)
+        with self._lock:
+            if self._told is None:
+                self._told = Timeline(self.cursor, dict(self.nodes), self.forward, self.commits)
+            return self._told
 
     def add(self, entry: Entry) -> None:
+        """Raises `LedgerDamaged` for one that makes no sense here."""
+        with self._lock:
+            self._told = None
+            self._add(entry)
+
+    def _add(self, entry: Entry) -> None:
         try:
             match entry.kind:
                 case "opened":

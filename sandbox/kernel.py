@@ -8,13 +8,16 @@ an end: the reply, a deadline, the supervisor's word that the worker died, or th
 from __future__ import annotations
 
 import hmac
+import itertools
+import json
 import math
 import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -141,6 +144,7 @@ class Kernel:
     def __init__(self, door: Door, key: bytes) -> None:
         self._door, self._key = door, key
         self._session = Session(key=key, username="mulligan")
+        self._numbers = itertools.count(1)
         self._context = zmq.Context()
         self._alarm = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._grace: float | None = GRACE
@@ -164,6 +168,7 @@ class Kernel:
         self._heard = self._told = 0  # bytes of output
         self._lost: str | None = None
         self._asked: dict[str, _Asked] = {}
+        self._unneeded: list[str] = []  # twins
 
     def _connect(self, kind: int, path: Path) -> zmq.Socket[bytes]:
         sock: zmq.Socket[bytes] = self._context.socket(kind)
@@ -188,7 +193,8 @@ class Kernel:
         self._sound(_INTERRUPT)
 
     def ring(self) -> None:
-        """Have the guard of the running execution asked at once. From any thread; without effect when none runs."""
+        """Have the guard of the running execution asked at once, or whoever waits in `await_fork`. From any thread;
+        without effect else."""
         self._sound(_RING)
 
     def answer(self, value: str) -> None:
@@ -277,21 +283,21 @@ class Kernel:
         self._silence_alarm()
         self._answers.clear()
         started = time.monotonic()
-        message = self._message(kind, content, exchange)
         run = _Run(
-            request=str(message["header"]["msg_id"]),
+            request="",
             deadline=None if timeout is None else started + timeout,
             guard=guard,
             on_event=on_event,
             exchange=exchange,
             replied=kind in _UNANSWERED,
         )
+        message = self._pass(kind, content, exchange) if exchange else self._request(kind, content)
+        run.request, frames = message
         if then is not None:
-            self._begin(then, after=run.request)
+            self._begin(then, after=run.request, unheard=exchange is None)
         self._run = run
         try:
-            frames = self._session.serialize(message)
-            self._shell.send_multipart([*frames, *(exchange.request.buffers if exchange else ())])
+            self._shell.send_multipart(frames)
             while not run.complete:
                 if not self._pump(run):
                     self._asked.pop(then or "", None)
@@ -300,12 +306,14 @@ class Kernel:
             self._run = None
         return run.execution(time.monotonic() - started)
 
-    def _message(self, kind: str, content: Mapping[str, Any], exchange: Exchange | None) -> dict[str, Any]:
-        if exchange is None:
-            return self._session.msg(kind, content=dict(content))
+    def _pass(self, kind: str, content: Mapping[str, Any], exchange: Exchange) -> tuple[str, list[bytes]]:
+        """A client's request, as it is: its id and its frames."""
         asked = exchange.request
         said = {**asked.content, **({"stop_on_error": False} if content else {})}
-        return self._session.msg(kind, content=said, header=dict(asked.header), metadata=dict(asked.metadata))
+        message = self._session.msg(
+            kind, content=said, header=dict(asked.header), metadata=dict(asked.metadata)
+        )
+        return str(message["header"]["msg_id"]), [*self._session.serialize(message), *asked.buffers]
 
     def _pump(self, run: _Run) -> bool:
         """Take in what has come; False when nothing more will."""
@@ -407,16 +415,11 @@ class Kernel:
 
     def _drain_iopub(self) -> None:
         """Output goes to the run whose it is, also while that is being ended."""
-        for _ in range(TURN):
-            if self._run is not None and self.is_full():
-                return
-            message = self._receive(self._iopub, zmq.NOBLOCK)
+        if self._run is not None and self.is_full():
+            return
+        for message in self._all_from(self._iopub):
             if self._heard - self._told > HEARD:
                 self._tell_heard()
-            if message is None:
-                if not self._iopub.poll(0):
-                    return
-                continue
             mine = self._run if self._run is not None and message.parent == self._run.request else None
             if mine and message.kind == "status" and message.content.get("execution_state") == "idle":
                 mine.idle = True
@@ -427,6 +430,8 @@ class Kernel:
                 mine.exchange.listener.heard(message)
             if (event := messages.event(message)) is not None:
                 (mine.on_event if mine else self.on_stray)(event)
+            if self._run is not None and self.is_full():
+                return
 
     def _tell_heard(self) -> None:
         """Or the supervisor would hold output back: what is under way is bounded in bytes."""
@@ -445,9 +450,10 @@ class Kernel:
         if name not in self._asked:
             self._begin(name)
 
-    def _begin(self, name: str, **condition: str) -> None:
-        request = self._send(self._control, "checkpoint_request", {"id": name, **condition})
-        self._asked[name] = _Asked(request)
+    def _begin(self, name: str, **condition: Any) -> None:
+        content = {"id": name, "discard": self._unneeded, **condition}
+        self._unneeded = []
+        self._asked[name] = _Asked(self._send(self._control, "checkpoint_request", content))
 
     def quiet(self, name: str) -> bool:
         """Whether nothing but the worker's one thread, which is idle now, could write files. What was asked for then
@@ -455,6 +461,12 @@ class Kernel:
         asked = self._asked[name]
         self._until(lambda: asked.quiet is not None or asked.reply is not None, "checkpoint_request")
         return bool(asked.quiet)
+
+    def await_fork(self, name: str, give_way: Callable[[], bool]) -> None:
+        """Until there is an answer for `forked`, or `give_way` says that something else is to be done, which is asked
+        again at each `ring`. Raises WorkerLost, SandboxLost."""
+        asked = self._asked[name]
+        self._until(lambda: asked.reply is not None or give_way(), "checkpoint_request")
 
     def forked(self, name: str) -> Fork:
         """The twin that was begun. Raises WorkerLost, SandboxLost."""
@@ -498,6 +510,10 @@ class Kernel:
         """End these twins. Does not wait for it."""
         self._send(self._control, "discard_request", {"ids": names})
 
+    def discard_by_and_by(self, names: list[str]) -> None:
+        """End these twins with the next request that is made."""
+        self._unneeded += names
+
     def info(self) -> Mapping[str, Any]:
         """What the kernel says of itself, as JSON."""
         return self._ask("kernel_info_request", {})
@@ -518,6 +534,9 @@ class Kernel:
     def _ask(self, kind: str, content: Mapping[str, Any], patience: float = PATIENCE) -> Mapping[str, Any]:
         """The reply to a request to the supervisor. Raises WorkerLost, TwinLost, SandboxLost."""
         replies: list[Envelope] = []
+        if self._unneeded:
+            unneeded, self._unneeded = self._unneeded, []
+            self.discard(unneeded)
         request = self._send(self._control, kind, content)
 
         def take(reply: Envelope) -> None:
@@ -556,9 +575,7 @@ class Kernel:
 
     def _take_notices(self, take: Callable[[Envelope], object] = lambda reply: None) -> None:
         """Read the control channel."""
-        while (message := self._receive(self._control, zmq.NOBLOCK)) or self._control.poll(0):
-            if message is None:
-                continue
+        for message in self._all_from(self._control):
             asked = next((each for each in self._asked.values() if each.request == message.parent), None)
             if message.kind == "worker_lost":
                 self._lost = _how_it_died(message.content)
@@ -572,14 +589,39 @@ class Kernel:
     # -- the wire --------------------------------------------------------------------------------------------------
 
     def _send(self, sock: zmq.Socket[bytes], kind: str, content: Mapping[str, Any]) -> str:
-        message = self._session.msg(kind, content=dict(content))
-        sock.send_multipart(self._session.serialize(message))
-        return str(message["header"]["msg_id"])
+        id, frames = self._request(kind, content)
+        sock.send_multipart(frames)
+        return id
 
-    def _receive(self, sock: zmq.Socket[bytes], flags: int = 0) -> Envelope | None:
+    def _request(self, kind: str, content: Mapping[str, Any]) -> tuple[str, list[bytes]]:
+        """Of our own: its id and its frames. Written out here, for this is on the way of each step."""
+        whose = self._session.session
+        header = {
+            "msg_id": f"{whose}_mulligan_{next(self._numbers)}",
+            "session": whose,
+            "username": "mulligan",
+            "date": datetime.now(UTC).isoformat(),
+            "msg_type": kind,
+            "version": "5.4",
+        }
+        body = [json.dumps(header).encode(), b"{}", b"{}", json.dumps(content).encode()]
+        return header["msg_id"], [DELIM, self._sign(body), *body]
+
+    def _sign(self, frames: list[bytes]) -> bytes:
+        return hmac.digest(self._key, b"".join(frames), "sha256").hex().encode()
+
+    def _all_from(self, sock: zmq.Socket[bytes]) -> Iterator[Envelope]:
+        """What has come, as far as it can be read; a turn's worth at the most."""
+        for _ in range(TURN):
+            if not int(sock.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+                return
+            if (message := self._receive(sock)) is not None:
+                yield message
+
+    def _receive(self, sock: zmq.Socket[bytes]) -> Envelope | None:
         """The next message that the supervisor signed. Output cannot be replayed to us: the sockets are ours."""
         try:
-            frames = sock.recv_multipart(flags)
+            frames = sock.recv_multipart(zmq.NOBLOCK)
         except zmq.Again:
             return None
         if sock is self._iopub:
@@ -589,13 +631,12 @@ class Kernel:
             signature, header, parent, metadata, content = frames[at + 1 : at + 6]
         except ValueError:
             return None
-        expected = hmac.digest(self._key, b"".join((header, parent, metadata, content)), "sha256")
-        if not _equal(signature, expected.hex().encode()):
+        if not hmac.compare_digest(signature, self._sign([header, parent, metadata, content])):
             return None
-        if (found := messages.envelope(header, parent, content)) is None:
+        found = messages.envelope(header, parent, content, metadata, tuple(frames[at + 6 :]))
+        if found is None:
             self.on_stray(messages.unreadable(len(content)))
-            return None
-        return replace(found, packed=content, metadata=metadata, buffers=tuple(frames[at + 6 :]))
+        return found
 
     def _silence_alarm(self) -> int:
         """What has been added to its count since."""
@@ -689,7 +730,3 @@ def _seconds(reply: Mapping[str, Any], name: str = "seconds") -> float:
 def _links(reply: Mapping[str, Any]) -> int:
     count = reply.get("links")
     return count if isinstance(count, int) and not isinstance(count, bool) else -1
-
-
-def _equal(a: bytes, b: bytes) -> bool:
-    return hmac.compare_digest(a, b)

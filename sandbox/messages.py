@@ -75,7 +75,13 @@ class Envelope:
     buffers: tuple[bytes, ...] = ()
 
 
-def envelope(header: bytes, parent: bytes, content: bytes) -> Envelope | None:
+def envelope(
+    header: bytes,
+    parent: bytes,
+    content: bytes,
+    metadata: bytes = b"{}",
+    buffers: tuple[bytes, ...] = (),
+) -> Envelope | None:
     """Read the JSON frames of a Jupyter message whose signature was checked; None when they make no sense, or would
     become objects many times their size here."""
     if max(map(_pieces, (header, parent, content))) > MOST_PIECES:
@@ -86,7 +92,7 @@ def envelope(header: bytes, parent: bytes, content: bytes) -> Envelope | None:
         return None
     if not (isinstance(head, dict) and isinstance(body, dict)) or above is None:
         return None
-    return Envelope(_text(head.get("msg_type")), above, body)
+    return Envelope(_text(head.get("msg_type")), above, body, content, metadata, buffers)
 
 
 def _parent(header: bytes) -> str | None:

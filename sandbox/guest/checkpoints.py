@@ -45,11 +45,17 @@ class Checkpoints:
 
     def ask(self, request: Request, worker: Active | None) -> None:
         """At once, or `after` the execution of that message id: when its reply and its last output are out."""
+        self.twins.discard(names_in(request.content.get("discard")))
         if "after" in request.content:
             self._armed = str(request.content["after"]).encode(), request
         else:
             self._begin(request, worker)
             self.finish()
+
+    def goes_unheard(self, header: bytes) -> bool:
+        """Whether nobody wants to hear that the execution with this header begins."""
+        armed = self._armed
+        return armed is not None and armed[1].content.get("unheard") is True and armed[0] in header
 
     def on_end(self, header: bytes, worker: Active | None) -> None:
         """The execution with this header has ended. What it begins is to be finished when everybody was told."""
@@ -153,6 +159,11 @@ class Checkpoints:
         if self._probing is not None:
             report(self.door, {"twin_memory": found.decode("utf-8", "replace")[:200]})
             self._probing = None
+
+
+def names_in(value: Any) -> list[str]:
+    """The names in a list that the host has sent."""
+    return [str(name) for name in value] if isinstance(value, list) else []
 
 
 def _only_thread(seen: dict[str, Any]) -> bool:

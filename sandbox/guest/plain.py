@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import operator
 import re
 import sys
 from collections.abc import Callable, Coroutine
@@ -35,6 +36,7 @@ class Plain:
         try:
             self._info, self._result, self._called_by_name = _classes()
             self._own_ways = self._ways()
+            self._own_hooks = [list(each) for each in self._hooks()]
         except (ImportError, AttributeError, TypeError):  # an IPython that we do not know
             self._own_ways = ()
 
@@ -49,7 +51,7 @@ class Plain:
         """Whether IPython's translation of it would be itself, and nothing in it is awaited."""
         if "await" in code or "async" in code or _MARK.search(code) or not code:
             return False
-        if self._ways() != self._own_ways:
+        if not self._is_untouched():
             return False
         return len(code.splitlines()) != 1 or self._calls_nothing(code)
 
@@ -65,16 +67,8 @@ class Plain:
         """What takes part in translating and running cells. User code may change each of it, and then IPython knows
         best what that means."""
         shell = self._shell
-        manager, prefilter = shell.input_transformer_manager, shell.prefilter_manager
         cls = type(shell)
         return (
-            len(manager.cleanup_transforms),
-            len(manager.line_transforms),
-            len(manager.token_transformers),
-            len(shell.input_transformers_post),
-            len(prefilter.transformers),
-            len(prefilter.checkers),
-            len(shell.ast_transformers),
             shell.ast_node_interactivity,
             shell.autocall,
             shell.logger.log_active,
@@ -84,6 +78,25 @@ class Plain:
             cls.run_cell_async,
             cls.transform_cell,
         )
+
+    def _hooks(self) -> tuple[list[Any], ...]:
+        """Likewise, what is called for each cell."""
+        shell = self._shell
+        manager, prefilter = shell.input_transformer_manager, shell.prefilter_manager
+        return (
+            manager.cleanup_transforms,
+            manager.line_transforms,
+            manager.token_transformers,
+            shell.input_transformers_post,
+            prefilter.transformers,
+            prefilter.checkers,
+            shell.ast_transformers,
+        )
+
+    def _is_untouched(self) -> bool:
+        hooks = zip(self._hooks(), self._own_hooks, strict=True)
+        same = all(len(now) == len(own) and all(map(operator.is_, now, own)) for now, own in hooks)
+        return same and self._ways() == self._own_ways
 
     def run(self, code: str) -> tuple[dict[str, Any] | None, bytes]:
         """Run a cell that it takes; the reply, None when it is not Python after all and nothing has been done. Where

@@ -30,7 +30,7 @@ from zmq.backend import zmq_poll
 
 from . import channel, memory, processes
 from .active import Active, spawn
-from .checkpoints import Checkpoints
+from .checkpoints import Checkpoints, names_in
 from .entry import Config, admit, confine, report, report_probes
 from .links import Links
 from .output import NAMES, Output, Pipe
@@ -139,6 +139,8 @@ class Supervisor:
     def on_begin(self, header: bytes, *shown: bytes) -> None:
         """An execute request begins; `shown` is what its execute_input says, if there is one."""
         self.parent = self.running = header
+        if self.checkpoints.goes_unheard(header):
+            return
         self.say(header, "status", b'{"execution_state": "busy"}')
         for content in shown:
             self.say(header, "execute_input", content)
@@ -347,8 +349,7 @@ class Supervisor:
         self.sockets.reply(request, {"stands": stands, "seconds": time.monotonic() - since})
 
     def on_discard(self, request: Request) -> None:
-        names = request.content.get("ids")
-        self.twins.discard([str(name) for name in names] if isinstance(names, list) else [])
+        self.twins.discard(names_in(request.content.get("ids")))
         self.sockets.reply(request, {})
 
     def on_heard(self, request: Request) -> None:

@@ -19,6 +19,7 @@ if __name__ == "__main__" and not __package__:
 
 import _signal  # type: ignore[import-not-found]
 import asyncio
+import contextlib
 import gc
 import json
 import logging
@@ -79,6 +80,7 @@ class Worker:
         self.pipes = Pipes()
         self._nothing: list[bytes] = []
         self.kernel: Any = None
+        self._serving: asyncio.Task[None]
         self.plain: Plain
 
     def _adopt(self, sock: socket.socket) -> None:
@@ -110,15 +112,20 @@ class Worker:
         self._loop.call_soon(self._attach_loop)
         gc.collect()
         gc.freeze()  # what is loaded now stays: a collection that walked it would copy its pages after each fork
-        serving = self._loop.create_task(self._serve())
+        self._begin_to_serve()
         while True:
             try:
                 self._loop.run_forever()
             except KeyboardInterrupt:
                 pass
-            if serving.done():
-                serving = self._loop.create_task(self._serve())
+            if self._serving.done():
+                self._begin_to_serve()
             self.kernel.shell.exit_now = False
+
+    def _begin_to_serve(self) -> None:
+        """Once more after whatever has ended it: an interrupt, user code that cancels every task, an error of ours."""
+        self._serving = self._loop.create_task(self._serve())
+        self._serving.add_done_callback(lambda _: self._loop.stop())
 
     def _attach_loop(self) -> None:
         from tornado.ioloop import IOLoop
@@ -141,6 +148,9 @@ class Worker:
                 await self._handle(self._inbox.pop(0))
                 if os.getpid() != self._pid:
                     os._exit(0)  # user code forked, and its child came back to here
+                if self._serving._must_cancel:  # type: ignore[attr-defined]
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await asyncio.sleep(0)  # it has cancelled every task: not the next action
             if not self._wait_alone():
                 self._arrived.clear()
                 if self._cold:

@@ -60,7 +60,8 @@ class Index:
         self.parents: dict[int, int | None] = {}
         self.head: int | None = None
         self.intent: int | None = None
-        self._given = 0  #: the greatest id of the snapshots that were let go
+        self._given = 0  #: the greatest id that was given out, also to those that were let go
+        self._size: int | None = None  #: where it was asked for since the last change
 
     @classmethod
     def open(cls, path: Path) -> Index:
@@ -113,14 +114,15 @@ class Index:
         state = self._db.execute("SELECT head, intent, given FROM state").fetchone()
         if state is None:
             raise sqlite3.DatabaseError("its state is missing")
-        self.head, self.intent, self._given = state
+        self.head, self.intent, given = state
+        self._given = max(given, max(self.parents, default=0))
         for id, parent in self.parents.items():
             if not (parent is None or (parent in self.parents and parent < id)):
                 raise StoreDamaged(f"snapshot {id}: its parent {parent!r} is none", hint=_HINT)
 
     def next_id(self) -> int:
         """No id is given out twice, though its snapshot be gone: elsewhere it may be on record."""
-        return max(max(self.parents, default=0), self._given) + 1
+        return self._given + 1
 
     def require(self, id: int) -> int:
         if id not in self.parents:
@@ -156,6 +158,7 @@ class Index:
             self._db.execute("UPDATE state SET head = ?, intent = ?", (snapshot.id, intent))
         self.head, self.intent = snapshot.id, intent
         self.parents[snapshot.id] = snapshot.parent
+        self._given = max(self._given, snapshot.id)
 
     @contextmanager
     def letting_go(self, give_way: Callable[[], bool]) -> Iterator[sqlite3.Connection]:
@@ -175,10 +178,12 @@ class Index:
     @property
     def size(self) -> int:
         """The bytes of the index that are in use."""
-        pages, free, size = (
-            self._rows(f"PRAGMA {name}")[0][0] for name in ("page_count", "freelist_count", "page_size")
-        )
-        return int((pages - free) * size)
+        if self._size is None:
+            pages, free, size = (
+                self._rows(f"PRAGMA {name}")[0][0] for name in ("page_count", "freelist_count", "page_size")
+            )
+            self._size = int((pages - free) * size)
+        return self._size
 
     def arrive(self, head: int) -> None:
         """A restore is done: the tree is this snapshot."""
@@ -291,6 +296,7 @@ class Index:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         with _explained():
+            self._size = None
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield

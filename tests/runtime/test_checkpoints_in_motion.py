@@ -135,6 +135,25 @@ def test_actions_in_a_row_each_have_a_whole_checkpoint(isolation: str, tmp_path:
     asyncio.run(rows())
 
 
+def test_an_action_that_comes_while_a_twin_is_forked_does_not_wait_for_it(
+    isolation: str, tmp_path: Path
+) -> None:
+    """Its proposal stands before the checkpoint of the step before: each caller has its answer first, then asks."""
+    with mulligan.open(isolation=isolation, state=tmp_path) as session:
+        run(
+            session, "held = bytearray(200 << 20)"
+        )  # so that the fork takes long enough, also on a busy machine
+        steps = [run(session, f"n = {n}") for n in range(10)]
+        assert all(step.reach.exact for step in steps)
+        kinds = [(entry.kind, entry.step) for entry in session._ledger.entries()]
+    early = [
+        step.id
+        for step in steps
+        if kinds.index(("proposed", step.id)) < kinds.index(("checkpointed", step.id - 1))
+    ]
+    assert early, kinds
+
+
 def test_an_action_in_line_behind_one_that_fails_is_run(isolation: str, tmp_path: Path) -> None:
     async def rows() -> None:
         async with await mulligan.aopen(isolation=isolation, state=tmp_path) as session:

@@ -11,6 +11,7 @@ import sys
 import threading
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -81,6 +82,23 @@ def test_a_body_that_cannot_be_kept_is_refused(path: Path, body: dict[str, objec
         with pytest.raises(ValueError, match="ledger entry"):
             ledger.append("settled", 1, body)
         assert list(ledger.entries()) == []
+
+
+def test_several_entries_are_recorded_all_or_none(path: Path) -> None:
+    """What failed leaves the chain whole."""
+    with Ledger.open(path) as ledger:
+        assert ledger.append_all([("checkpointed", 2, {}), ("discarded", 1, {})]) == [1, 2]
+        for bad in ({"x": b"bytes"}, {}):
+            kind: Any = "settled" if bad else object()  # what SQLite cannot store fails between the two
+            with pytest.raises((ValueError, LedgerDamaged, sqlite3.Error)):
+                ledger.append_all([("moved", None, {}), (kind, 3, bad)])
+        assert ledger.append("moved", None, {}) == 3
+        assert [(entry.id, entry.kind) for entry in ledger.entries()] == [
+            (1, "checkpointed"),
+            (2, "discarded"),
+            (3, "moved"),
+        ]
+        assert ledger.verify().entries == 3
 
 
 def test_endless_nesting_is_refused(path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 import mulligan
 from mulligan import Session
-from mulligan.runtime.checkpoint import NEWEST
+from mulligan.runtime.known import NEWEST
 from mulligan.sandbox.kernel import Usage
 
 

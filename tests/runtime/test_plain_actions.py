@@ -17,6 +17,12 @@ class Twice(ast.NodeTransformer):
 get_ipython().ast_transformers.append(Twice())
 """
 
+#: as many hooks as before, but one is another
+OTHER_HOOK = """
+lines = get_ipython().input_transformer_manager.line_transforms
+lines[-1] = lambda cell, then=lines[-1]: [each.replace('one', '1') for each in then(cell)]
+"""
+
 ACTIONS = (
     "x = 1",
     "x",
@@ -64,6 +70,9 @@ ACTIONS = (
     "get_ipython().ast_transformers.clear()",
     "get_ipython().ast_node_interactivity = 'all'",
     "1\n2",
+    "get_ipython().ast_node_interactivity = 'last_expr'",
+    OTHER_HOOK,
+    "one + one",
 )
 
 

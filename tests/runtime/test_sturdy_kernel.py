@@ -206,3 +206,21 @@ def test_a_memory_that_runs_out_is_named_as_the_cause(isolation: str, tmp_path: 
         assert isinstance(step.outcome, Lost), step.outcome
         assert "memory" in step.outcome.cause
         assert session.run("print(kept)", timeout=60).outcome.stdout == "['kept']\n"
+
+
+# -- its event loop --------------------------------------------------------------------------------------------
+
+CANCELS = {
+    "at once": "import asyncio; _ = [each.cancel() for each in asyncio.all_tasks()]",
+    "later": "import asyncio\n"
+    "asyncio.get_running_loop().call_soon(lambda: [each.cancel() for each in asyncio.all_tasks()])",
+}
+
+
+@pytest.mark.parametrize("way", CANCELS)
+def test_an_action_that_cancels_every_task_cancels_no_other_action(session: Session, way: str) -> None:
+    assert session.run(CANCELS[way]).outcome.kind == "completed"
+    awaited = session.run("import asyncio; await asyncio.sleep(0, 'awaited')", timeout=30).outcome
+    assert awaited.kind == "completed" and awaited.result is not None, awaited.text
+    assert awaited.result.data["text/plain"] == "'awaited'"
+    assert_all_is_as_it_was(session)
