@@ -9,14 +9,18 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
+from mulligan.policies.source import CAVEAT, advise
 from mulligan.runtime.ledger import Entry
 from mulligan.runtime.timeline import headline
 from mulligan.sandbox.printable import one_line
 
 #: characters of a line, and lines below an entry
 _WIDTH, _BELOW = 200, 20
+#: lines of advice about a proposal
+_ADVICE = 8
 
 
 def spell_entry(entry: Entry) -> Iterator[str]:
@@ -33,8 +37,11 @@ def spell_entry(entry: Entry) -> Iterator[str]:
 
 
 def record(entry: Entry) -> dict[str, Any]:
-    """The entry as plain JSON data."""
-    return {"id": entry.id, "time": entry.time, "kind": entry.kind, "step": entry.step, "body": entry.body}
+    """The entry as plain JSON data; beside a proposal, what its text seems about to do."""
+    told = {"id": entry.id, "time": entry.time, "kind": entry.kind, "step": entry.step, "body": entry.body}
+    if entry.kind == "proposed":
+        told["advice"] = [asdict(each) for each in advise(_text(entry.body, "source"))]
+    return told
 
 
 _Told = tuple[str, Sequence[str]]
@@ -43,7 +50,14 @@ _Told = tuple[str, Sequence[str]]
 def _proposed(body: Mapping[str, Any]) -> _Told:
     why = _text(body, "why")
     head = f"by {_text(body, 'proposer') or 'nobody named'}: {headline(_text(body, 'source'), 100)}"
-    return head, [f"because: {why}"] if why else []
+    advice = advise(_text(body, "source"))
+    seems = [f"seems to {each}" for each in advice[:_ADVICE]]
+    more = f"; and {len(advice) - _ADVICE} more like it" if len(advice) > _ADVICE else ""
+    return head, [
+        *([f"because: {why}"] if why else []),
+        *seems,
+        *([f"({CAVEAT}{more})"] if seems else []),
+    ]
 
 
 def _settled(body: Mapping[str, Any]) -> _Told:

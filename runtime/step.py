@@ -6,6 +6,7 @@ from collections.abc import Set
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 
+from mulligan.policies.source import Advice, advise
 from mulligan.runtime.changes import FileChange, present
 from mulligan.runtime.checkpoint import Checkpoint
 from mulligan.runtime.effects import Effect
@@ -20,6 +21,11 @@ class Action:
     source: str
     proposer: str = "caller"
     why: str = ""
+
+    @property
+    def advice(self) -> tuple[Advice, ...]:
+        """What its text seems about to do, for people. Read when it is asked for; nothing is decided by it."""
+        return advise(self.source)
 
 
 @dataclass(frozen=True, slots=True)

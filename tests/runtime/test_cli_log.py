@@ -69,6 +69,14 @@ def test_nothing_of_the_sandbox_acts_on_the_terminal(log: Log, id: str) -> None:
     assert "a\\x1b[2J.txt" in told
 
 
+def test_a_proposal_is_told_with_what_its_text_seems_about_to_do(log: Log, id: str) -> None:
+    told = log(id, "--step", "1").stdout
+    assert "seems to write: open(" in told and "\x1b" not in told
+    assert "nothing is decided by it" in told
+    entry = json.loads(log(id, "--step", "1", "--json").stdout.splitlines()[0])["entry"]
+    assert [each["kind"] for each in entry["advice"]] == ["writes"]
+
+
 def test_one_step_can_be_asked_for(log: Log, id: str) -> None:
     entries = [json.loads(line)["entry"] for line in log(id, "--step", "2", "--json").stdout.splitlines()]
     assert [entry["kind"] for entry in entries] == ["proposed", "settled", "checkpointed"]
