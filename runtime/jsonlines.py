@@ -19,7 +19,7 @@ Every object has `type`; these types and keys are stable, and new ones may be ad
     sessions     sessions [{session, state ("open", "kept" or "left"), opened, steps}]
     diff         session, before, after (steps), files [{path, was, change, facts, kind, summary, counts,
                  lines [[sign, text]], left_out, notes}], left_out (paths)
-    entry        entry {id, time (nanoseconds since 1970), kind, step, body}
+    entry        entry {id, time (nanoseconds since 1970), kind, step, body, and of a proposal advice [{kind, what}]}
     ledgers      sessions (ids, the newest last)
     chained      session, entries, head
     usage        memory, twins, twin_memory, cpu, processes, threads, disk, files, history (see usage.py)
