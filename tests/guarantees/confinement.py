@@ -1,7 +1,7 @@
 """Makes each risky action in a session, undoes it, and looks whether all is as it was: a table of docs/confinement.md.
 
 `python -m tests.guarantees.confinement [ISOLATION]...` makes them all and prints the table, or what was not as it
-should be.
+should be; and the table of attacks.py before it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 
 from tests.fidelity.walk import walk
+from tests.guarantees.attacks import ATTACKS
 from tests.guarantees.risky_actions import RISKY, SETTING, Risky
 
 import mulligan
@@ -95,6 +96,14 @@ def table() -> Iterator[str]:
         kind = risky.kind
 
 
+def mechanisms() -> Iterator[str]:
+    """The rows of the page that say what stops which attacks, with their head."""
+    yield "| stopped by | attacks |"
+    yield "|---|---|"
+    for mechanism in dict.fromkeys(each.by for each in ATTACKS):
+        yield f"| {mechanism} | {'; '.join(each.name for each in ATTACKS if each.by == mechanism)} |"
+
+
 def main(isolations: list[str]) -> int:
     failed = 0
     for isolation in isolations:
@@ -106,7 +115,7 @@ def main(isolations: list[str]) -> int:
                 failed += 1
                 print(f"{isolation}: {said}", file=sys.stderr)
     if not failed:
-        print("\n".join(table()))
+        print("\n".join([*mechanisms(), "", *table()]))
     return int(failed > 0)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.guarantees.confinement import Confinement, table
+from tests.guarantees.confinement import Confinement, mechanisms, table
 from tests.guarantees.risky_actions import RISKY
 
 import mulligan
@@ -24,5 +24,6 @@ def test_there_are_a_hundred_and_more_in_python_and_bash_and_no_two_are_the_same
     assert {risky.language for risky in RISKY} == {"Python", "bash"}
 
 
-def test_the_table_of_the_page_is_that_of_the_actions() -> None:
+def test_the_tables_of_the_page_are_those_of_the_actions_and_of_the_attacks() -> None:
     assert "\n".join(table()) in PAGE.read_text()
+    assert "\n".join(mechanisms()) in PAGE.read_text()
