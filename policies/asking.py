@@ -7,6 +7,8 @@ done, the layer denies. What cannot be read in one way only is denied before any
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 
 from mulligan.policies.address import Request, Unclear, request
 from mulligan.policies.decision import Decision, Finding, Verdict
@@ -33,8 +35,46 @@ def judge_request(
 
 
 def judge_asked(policy: Policy, asked: Request) -> Verdict:
-    """As `judge_request`, of a request in its one spelling."""
-    return _judge(policy, "network", asked, str(asked))
+    """As `judge_request`, of a request in its one spelling. What a person has allowed for good is not asked again."""
+    verdict = _judge(policy, "network", asked, str(asked))
+    if verdict.decision is not Decision.ASK or (line := policy.approvals.answered(asked)) is None:
+        return verdict
+    place = policy.place("approvals", "always", line)
+    return Verdict.of(_answered(finding, line, place) for finding in verdict.findings)
+
+
+def _answered(finding: Finding, line: str, place: str) -> Finding:
+    if finding.decision is not Decision.ASK:
+        return finding
+    reason = f"{finding.reason}; a person allowed it for good: {line}"
+    return replace(
+        finding, decision=Decision.ALLOW, reason=reason, place=place, rule=f"approvals.always: {line}"
+    )
+
+
+def scope_of(policy: Policy, asked: Request) -> str:
+    """What an answer about this request can cover beyond it, as a line of `approvals.always`: its method, host and
+    port, with the path of the rule that asks, or its own where several rules differ. Empty where no line says it."""
+    paths = {each.path for each in _asking(policy, asked)}
+    own = asked.path if "*" not in asked.path else ""
+    for path in (*(paths if len(paths) == 1 else ()), own):
+        shown = replace(asked, path=path)
+        line = str(shown).replace(" https://", " ", 1)
+        with suppress(ValueError):
+            if path and RequestPattern.parse(line).matches(asked, generous=False):
+                return line
+    return ""
+
+
+def _asking(policy: Policy, asked: Request) -> Iterator[RequestPattern]:
+    for layer in policy.layers("network"):
+        for rule in layer:
+            if rule.decision is Decision.ASK:
+                yield from (
+                    each
+                    for each in rule.patterns
+                    if isinstance(each, RequestPattern) and each.matches(asked, generous=True)
+                )
 
 
 def looks_inside(policy: Policy, host: str, port: int) -> bool:

@@ -16,6 +16,7 @@ from mulligan.policies.asking import judge_asked, judge_database, judge_package,
 from mulligan.policies.decision import Decision
 from mulligan.policies.paths import judge_path
 from mulligan.policies.policy import RULES, Policy
+from mulligan.policies.requests import RequestPattern
 from mulligan.policies.rules import Rule, covering
 from mulligan.policies.samples import path_of, samples
 
@@ -102,6 +103,8 @@ def _subjects(a: Policy, b: Policy, section: str) -> Iterator[tuple[str, object]
         for rule in layer
         for pattern in rule.patterns
     }
+    if section == "network":
+        lines |= {RequestPattern.parse(line): None for policy in (a, b) for line in policy.approvals.always}
     yield from dict(sample for pattern in lines for sample in samples(pattern)).items()
 
 
@@ -133,8 +136,11 @@ def _numbers(a: Policy, b: Policy) -> Iterator[tuple[str, Any, Any]]:
         "resources": (a.resources, b.resources),
         "actions": (a.actions, b.actions),
         "budgets": (a.budgets, b.budgets),
+        "approvals": (a.approvals, b.approvals),
         "files.per_action": (a.files.per_action, b.files.per_action),
     }
     for name, (one, other) in pairs.items():
         for key in type(one).model_fields:
+            if key == "always":  # its lines are judged, as rules are
+                continue
             yield f"{name}.{key}", getattr(one, key), getattr(other, key)

@@ -197,8 +197,10 @@ def _look(name: str, annotation: Any) -> Any:
         return "such as 'TOKEN: environment:TOKEN' below it, indented"
     if name in ("memory", "file_size", "disk", "bytes", "bytes_out", "max_source_bytes"):
         return "a size, such as 4GiB or 100 MB"
-    if name in ("cpus", "wall"):
+    if name in ("cpus", "wall", "timeout"):
         return "a number without a unit, such as 30 or 0.5"
+    if name == "always":
+        return "a list of requests, such as [POST example.org/form]"
     if name == "on_violation":
         return "revert, ask or report"
     if name == "widenable":

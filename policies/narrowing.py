@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from mulligan.policies.decision import Decision
-from mulligan.policies.policy import RULES, Files, Policy
+from mulligan.policies.policy import RULES, Approvals, Files, Policy
 from mulligan.policies.rules import Rule, covering
 
 _MILD = ("revert", "ask", "report")
@@ -63,6 +63,7 @@ class _Join:
             update[name] = self._numbers((name,), getattr(self._outer, name), getattr(self._inner, name))
         update["secrets"] = self._secrets()
         update["on_violation"] = self._on_violation()
+        update["approvals"] = self._approvals()
         update["widenable"] = self._widenable()
         joined = self._outer.model_copy(update=update)
         joined._bounds = {name: layers for name, layers in bounds.items() if layers}
@@ -95,9 +96,11 @@ class _Join:
         said = f"it says: {'; '.join(allowed)}" if allowed else "it allows nothing there"
         return f"{said}; narrow the rule to that, or have the outer file say widenable: [{name}]"
 
-    def _numbers(self, at: tuple[str, ...], outer: Any, inner: BaseModel) -> Any:
+    def _numbers(self, at: tuple[str, ...], outer: Any, inner: BaseModel, without: str = "") -> Any:
         update = {}
         for key in type(inner).model_fields if self._narrowest else inner.model_fields_set:
+            if key == without:
+                continue
             bound, value = getattr(outer, key), getattr(inner, key)
             wider = value is None or (bound is not None and value > bound)
             if self._narrowest:
@@ -106,6 +109,23 @@ class _Join:
                 self._say((*at, key), f"{'.'.join((*at, key))} is {value:,}: the outer file has {bound:,}")
             update[key] = value
         return outer.model_copy(update=update)
+
+    def _approvals(self) -> Approvals:
+        """What was allowed for good inside holds only where the outer file lets it be added."""
+        outer, inner = self._outer.approvals, self._inner.approvals
+        numbers = self._numbers(("approvals",), outer, inner, without="always")
+        assert isinstance(numbers, Approvals)
+        lines = outer.always
+        if self._narrowest:
+            lines = tuple(line for line in outer.always if line in inner.always)
+        elif "always" in inner.model_fields_set:
+            for number, line in enumerate(inner.always):
+                if line not in outer.always and not self._may_widen("approvals"):
+                    self._say(
+                        ("approvals", "always", number), f"the outer file does not allow {line!r} for good"
+                    )
+            lines = tuple(dict.fromkeys((*(lines if self._may_widen("approvals") else ()), *inner.always)))
+        return numbers.model_copy(update={"always": lines})
 
     def _files(self) -> tuple[Files, Sequence[tuple[str, ...]]]:
         outer, inner = self._outer.files, self._inner.files

@@ -12,10 +12,13 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationInfo, model_validator
 
+from mulligan.policies.address import Request
 from mulligan.policies.protection import check_glob
+from mulligan.policies.requests import RequestPattern
 from mulligan.policies.rules import (
     DatabaseRule,
     LibraryRule,
+    Lines,
     NetworkRule,
     PackageRule,
     Rule,
@@ -120,10 +123,39 @@ class Budgets(Section):
     bytes_out: Amount | None = Field(default=None, description="bytes that leave over the network")
 
 
+def _request_lines(lines: tuple[str, ...]) -> tuple[str, ...]:
+    for line in lines:
+        RequestPattern.parse(line)
+    return lines
+
+
+class Approvals(Section):
+    """How a person is asked, where a rule says `ask`, or `on_violation` does."""
+
+    timeout: float = Field(
+        default=300.0, gt=0, le=86_400, description="seconds that a person has to answer; then it is denied"
+    )
+    questions: int = Field(
+        default=20,
+        ge=0,
+        le=1000,
+        description="requests that one action may have asked about; more are denied",
+    )
+    always: Annotated[Lines, AfterValidator(_request_lines)] = Field(
+        default=(), description="requests that a person has allowed for good, where a rule says ask"
+    )
+
+    def answered(self, asked: Request) -> str | None:
+        """The line of `always` that lets this request leave, read to the letter."""
+        return next(
+            (line for line in self.always if RequestPattern.parse(line).matches(asked, generous=False)), None
+        )
+
+
 Violation = Literal["revert", "ask", "report"]
 Name = Literal[
     "resources", "actions", "files", "network", "tools", "databases", "secrets", "packages", "library", "on_violation",
-    "budgets",
+    "budgets", "approvals",
 ]  # fmt: skip
 
 
@@ -155,6 +187,7 @@ class Policy(Section):
         default="revert", description="what becomes of a step that broke a rule about files or a budget"
     )
     budgets: Budgets = Budgets()
+    approvals: Approvals = Approvals()
     widenable: Annotated[tuple[Name, ...], BeforeValidator(_tuple)] = Field(
         default=(), description="sections that a file which extends this one may widen, not only narrow"
     )

@@ -27,6 +27,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
+from typing import IO, cast
 
 from rich.console import Console
 
@@ -40,6 +41,8 @@ from mulligan.runtime.jupyter import kernelspec
 from mulligan.runtime.ledger import read_head
 from mulligan.runtime.notebook import Cell, NotebookInvalid, parse_cells, read_cells
 from mulligan.runtime.past import forget, ledgers, list_sessions, open_ledger, open_past, verify
+from mulligan.runtime.prompt import Curtain, Terminal
+from mulligan.runtime.question import Approve
 from mulligan.runtime.render import Page
 from mulligan.runtime.session import Session, open_session
 from mulligan.runtime.waiting import Waiting
@@ -104,9 +107,10 @@ def _exit_code(error: Exception) -> int:
 
 def _run(chosen: argparse.Namespace) -> int:
     cells = [cell for name in chosen.files for cell in _cells(name)]
-    view: Page | JsonLines = JsonLines(sys.stdout) if chosen.json else Page(_console())
+    curtain = Curtain(sys.stdout)
+    view: Page | JsonLines = JsonLines(sys.stdout) if chosen.json else Page(_console(curtain))
     started = time.monotonic()
-    with _opened(chosen) as session:
+    with _asking(chosen, curtain) as approve, _opened(chosen, approve) as session:
         view.opened(session, chosen.workspace, time.monotonic() - started)
         code = _play(cells, session, chosen, view)
         if chosen.workspace is not None:
@@ -120,7 +124,18 @@ def _run(chosen: argparse.Namespace) -> int:
     return code
 
 
-def _opened(chosen: argparse.Namespace) -> Session:
+@contextmanager
+def _asking(chosen: argparse.Namespace, curtain: Curtain) -> Iterator[Approve | None]:
+    """How the person at the terminal is asked; not of programs, which read --json."""
+    terminal = None if chosen.json else Terminal.open(curtain)
+    if terminal is None:
+        yield None
+        return
+    with terminal:
+        yield terminal.approve
+
+
+def _opened(chosen: argparse.Namespace, approve: Approve | None) -> Session:
     with Waiting() as waiting:
         return open_session(
             chosen.workspace,
@@ -133,6 +148,7 @@ def _opened(chosen: argparse.Namespace) -> Session:
             state=_state(chosen.state),
             progress=waiting.progress,
             keep=chosen.keep,
+            approve=approve,
         )
 
 
@@ -288,8 +304,9 @@ class _Console(Console):
         raise BrokenPipeError  # rich would end the program from here
 
 
-def _console() -> Console:
-    return _Console(highlight=False, markup=False, emoji=False)
+def _console(curtain: Curtain | None = None) -> Console:
+    file = None if curtain is None else cast(IO[str], curtain)
+    return _Console(file=file, highlight=False, markup=False, emoji=False)
 
 
 # -- arguments ----------------------------------------------------------------------------------------------------

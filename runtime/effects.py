@@ -178,6 +178,12 @@ class Effects:
             self._step = step
             self._looked_up.clear()
 
+    @property
+    def step(self) -> int:
+        """The one that what comes now belongs to."""
+        with self._lock:
+            return self._step
+
     def of(self, step: int) -> tuple[Effect, ...]:
         with self._lock:
             return tuple(self._kept.get(step, {}).values())

@@ -10,8 +10,8 @@ import re
 from urllib.parse import quote
 
 from mulligan.policies.address import Request, Unclear, request
-from mulligan.policies.asking import judge_asked, looks_inside, names_host
-from mulligan.policies.decision import Decision, Finding
+from mulligan.policies.asking import judge_asked, looks_inside, names_host, scope_of
+from mulligan.policies.decision import Decision, Finding, Verdict
 from mulligan.policies.policy import Policy
 from mulligan.sandbox.egress.judgement import Asked, Judgement
 
@@ -37,16 +37,37 @@ class PolicyJudge:
                 instead="write the address in its usual form",
             )
         verdict = judge_asked(self._policy, spelt)
+        held = [each for each in verdict.findings if each.decision is Decision.HOLD]
+        if held and verdict.decision is not Decision.DENY:
+            instead = held[0].instead or "do without, or have the policy allow it"
+            reason = (
+                f"{_reason(held[0], spelt)} (hold: nothing is kept back until commit yet, so it is denied)"
+            )
+            return Judgement(allowed=False, rule=_named(held[0]), reason=reason, instead=instead)
         finding = verdict.deciding[0]
-        reason = finding.reason.removeprefix(f"{spelt}: ")  # whoever shows it names the request
-        if verdict.decision is Decision.ALLOW:
-            private = names_host(self._policy, spelt)
-            return Judgement(allowed=True, rule=_named(finding), reason=reason, private=private)
-        instead = finding.instead
-        if verdict.decision is not Decision.DENY:
-            reason += f" ({verdict.decision}: approvals are not built yet, so it is denied)"
-            instead = instead or "do without, or have the policy allow it"
-        return Judgement(allowed=False, rule=_named(finding), reason=reason, instead=instead)
+        if verdict.decision is Decision.ASK:
+            return self._asking(verdict, spelt)
+        allowed = verdict.decision is Decision.ALLOW
+        return Judgement(
+            allowed=allowed,
+            rule=_named(finding),
+            reason=_reason(finding, spelt),
+            instead=finding.instead,
+            private=allowed and names_host(self._policy, spelt),
+        )
+
+    def _asking(self, verdict: Verdict, spelt: Request) -> Judgement:
+        """Every rule that asks is named: whoever answers one answers them all."""
+        asking = verdict.deciding
+        return Judgement(
+            allowed=False,
+            asks=True,
+            rule="; ".join(dict.fromkeys(map(_named, asking))),
+            reason="; ".join(dict.fromkeys(_reason(each, spelt) for each in asking)),
+            instead=asking[0].instead,
+            private=names_host(self._policy, spelt),
+            scope=scope_of(self._policy, spelt),
+        )
 
     def needs_inside(self, host: str, port: int) -> bool:
         return looks_inside(self._policy, host, port)
@@ -56,6 +77,11 @@ def _spelt(asked: Asked) -> Request:
     """Raises Unclear. The path of a reading that was decoded is escaped again where no request could hold it."""
     path = _UNSENT.sub(lambda found: quote(found[0]), asked.path)
     return request(asked.method, asked.scheme, asked.host, asked.port, path)
+
+
+def _reason(finding: Finding, spelt: Request) -> str:
+    """Whoever shows it names the request."""
+    return finding.reason.removeprefix(f"{spelt}: ")
 
 
 def _named(finding: Finding) -> str:

@@ -35,11 +35,15 @@ def bounds_outcomes(policy: Policy) -> bool:
     return paths or files.per_action != PerAction() or policy.budgets.deletions is not None
 
 
-def ungranted(policy: Policy) -> tuple[str, ...]:
-    """What the policy lets be done and no part of Mulligan carries out yet, in words: it cannot be done at all."""
+def ungranted(policy: Policy, *, asks: bool = True) -> tuple[str, ...]:
+    """What the policy lets be done and no part of Mulligan carries out yet, in words: it cannot be done at all. Without
+    `asks` there is nobody to be asked."""
     said = []
-    if waiting := [rule for rule in _granting(policy, "network") if rule.decision is not Decision.ALLOW]:
-        said.append(f"network on approval ({_counted(waiting)})")
+    network = _granting(policy, "network")
+    if held := [rule for rule in network if rule.decision is Decision.HOLD]:
+        said.append(f"network held until commit ({_counted(held)})")
+    if not asks and (asking := [rule for rule in network if rule.decision is Decision.ASK]):
+        said.append(f"network on approval ({_counted(asking)}): nobody is there to be asked")
     for name in ("tools", "databases", "packages", "library"):
         if granting := _granting(policy, name):
             said.append(f"{name} ({_counted(granting)})")
@@ -58,14 +62,11 @@ def _counted(rules: list[Rule]) -> str:
 
 def check_enforced(policy: Policy) -> None:
     """Raises PolicyError for a bound that nothing would hold: no session opens under what only looks enforced."""
-    missing = {
-        "on_violation": policy.on_violation == "ask",
-        **(_missing_online(policy) if _opens_network(policy) else {}),
-    }
+    missing = _missing_online(policy) if _opens_network(policy) else {}
     if held := [name for name, asked in missing.items() if asked]:
         raise PolicyError(
             f"the policy has {', '.join(held)}, which no session enforces yet",
-            hint="leave it out; on_violation may be revert or report",
+            hint="leave it out",
         )
 
 

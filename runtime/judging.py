@@ -6,15 +6,16 @@ The budget counts the steps on the way to where the session is: what was undone 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mulligan.policies.decision import Decision, Finding, Verdict
 from mulligan.policies.exclusion import Exclusion
-from mulligan.policies.judge import Touched
+from mulligan.policies.judge import Touched, shown
 from mulligan.policies.outcomes import UNSEEN, OutcomeBounds, Tally
 from mulligan.policies.policy import Policy
 from mulligan.runtime.changes import worth_telling
 from mulligan.runtime.checkpoint import Checkpoint
+from mulligan.runtime.matter import Decided
 from mulligan.runtime.outcome import spelt
 from mulligan.sandbox.snapshots import Change, Kind
 
@@ -22,12 +23,19 @@ _WORKSPACE = b"workspace/"
 _REPORTED = Finding(decision=Decision.ALLOW, rule="on_violation", reason="what breaks a rule is reported")
 
 
+Ask = Callable[[int, Verdict, Sequence[str]], Decided]
+
+
 class OutcomeJudge:
     """Used by the session's thread, in sessions whose policy bounds outcomes."""
 
-    def __init__(self, policy: Policy, excluded: Exclusion) -> None:
+    def __init__(self, policy: Policy, excluded: Exclusion, ask: Ask) -> None:
+        """`ask` is called where the policy has a person decide, with the step, what broke which rule, and the paths."""
         self._bounds = OutcomeBounds(policy)
         self._excluded = excluded
+        self._ask = ask if policy.on_violation == "ask" else None
+        #: paths that a person has let be changed, so that a commit carries them
+        self._allowed: set[bytes] = set()
         self._reports = policy.on_violation == "report"
         self._kept: dict[int, Tally] = {}
 
@@ -42,19 +50,35 @@ class OutcomeJudge:
         tally = self._count(inside)
         deleted = sum(self._kept[each].deletions for each in way if each in self._kept)
         verdict = self._bounds.judge(touched, tally, deleted, unseen)
-        kept = verdict.decision is Decision.ALLOW
-        if not kept and not self._may_report(verdict):
+        if verdict.decision is Decision.ALLOW:
+            self._kept[step] = tally
+            return verdict, ()
+        if any(finding.rule == UNSEEN for finding in verdict.findings):
+            return verdict, ()
+        if self._ask is not None:
+            return self._asked(step, verdict, tally, touched)
+        if not self._reports:
             return verdict, ()
         self._kept[step] = tally
-        said = () if kept else (f"Against the policy, and kept: {spelt(verdict)}",)
-        return Verdict.of((_REPORTED,)) if said else verdict, said
+        return Verdict.of((_REPORTED,)), (f"Against the policy, and kept: {spelt(verdict)}",)
 
-    def _may_report(self, verdict: Verdict) -> bool:
-        return self._reports and all(finding.rule != UNSEEN for finding in verdict.findings)
+    def _asked(
+        self, step: int, verdict: Verdict, tally: Tally, touched: Sequence[Touched]
+    ) -> tuple[Verdict, tuple[str, ...]]:
+        """What a person says of a step that broke a rule."""
+        assert self._ask is not None
+        decided = self._ask(step, verdict, [f"{each.did} {shown(each.path)}" for each in touched])
+        decision = Decision.ALLOW if decided.allowed else Decision.DENY
+        finding = Finding(decision=decision, rule="on_violation", reason=decided.why, instead=decided.instead)
+        if not decided.allowed:
+            return Verdict.of((*verdict.findings, finding)), ()
+        self._kept[step] = tally
+        self._allowed |= {each.path for each in touched}
+        return Verdict.of((finding,)), (f"Against the policy, and kept, as {decided.why}: {spelt(verdict)}",)
 
     def refusal(self, path: bytes, did: str) -> str | None:
         """Why a path is not carried to the user's folder."""
-        found = None if self._reports else self._bounds.objection(Touched(path, did))
+        found = None if self._reports or path in self._allowed else self._bounds.objection(Touched(path, did))
         return found.reason if found is not None else None
 
     def _count(self, changes: Sequence[Change]) -> Tally:

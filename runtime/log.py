@@ -84,6 +84,14 @@ def _checkpointed(body: Mapping[str, Any]) -> _Told:
     return head, [*map(str, paths), *(f"an undo to here: {line}" for line in _list(body, "reach"))]
 
 
+def _asked(body: Mapping[str, Any]) -> _Told:
+    return _text(body, "what"), [f"by {_text(body, 'rule')}: {_text(body, 'reason')}"]
+
+
+def _answered(body: Mapping[str, Any]) -> _Told:
+    return f"{_text(body, 'says')}: {_text(body, 'why')}", [_text(body, "what")]
+
+
 def _moved(body: Mapping[str, Any]) -> _Told:
     return f"{_text(body, 'by')} to step {body.get('cursor')}", []
 
@@ -105,6 +113,8 @@ _TELLERS: Mapping[str, Callable[[Mapping[str, Any]], _Told]] = {
     "proposed": _proposed,
     "settled": _settled,
     "checkpointed": _checkpointed,
+    "asked": _asked,
+    "answered": _answered,
     "moved": _moved,
     "committed": _committed,
     "uncommitted": _committed,

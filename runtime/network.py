@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from mulligan.runtime.approvals import Approvals
 from mulligan.runtime.effects import READS, Effect, Effects
 from mulligan.runtime.ledger import Ledger
 from mulligan.sandbox.errors import NetworkMissing
 
 if TYPE_CHECKING:
-    from mulligan.sandbox.egress.judgement import Asked, Judge, Judgement
+    from mulligan.sandbox.egress.judgement import Asked, Judge, Judgement, Preview
     from mulligan.sandbox.egress.proxy import Egress
 
 _SHOWN = 10
 
 
 class Network:
-    def __init__(self, judge: Judge, ledger: Ledger) -> None:
+    def __init__(self, judge: Judge, ledger: Ledger, approvals: Approvals) -> None:
         """Raises NetworkMissing where what the proxy needs is not installed."""
         self._judge = judge
+        self._approvals = approvals
         self._again = False
         self._left_out = 0
         self.effects = Effects(ledger)
@@ -34,7 +37,7 @@ class Network:
                 f"the policy has network rules, and {error.name} is not installed",
                 hint="Run: pip install 'mulligan[network]'",
             ) from error
-        return Egress(self, self.effects)
+        return Egress(self, self.effects, approver=self)
 
     # -- the proxy's judge -------------------------------------------------------------------------------------
 
@@ -53,7 +56,26 @@ class Network:
     def needs_inside(self, host: str, port: int) -> bool:
         return self._judge.needs_inside(host, port)
 
+    # -- the proxy's approver ----------------------------------------------------------------------------------
+
+    def approve(
+        self, asked: Asked, judgement: Judgement, preview: Preview, gone: Callable[[], bool]
+    ) -> Judgement:
+        if self._again:
+            self._left_out += 1
+            why = "this action is run again to rebuild memory, and nobody is asked twice"
+            return replace(judgement, reason=why, rule="replay")
+        question, matter = self._approvals.about_request(self.effects.step, asked, judgement, preview)
+        decided = self._approvals.ask(question, matter, lambda: self._again or gone())
+        reason = f"{judgement.reason} ({decided.why})"
+        instead = judgement.instead or decided.instead or "do without"
+        return replace(judgement, allowed=decided.allowed, reason=reason, instead=instead)
+
     # -- for the story -----------------------------------------------------------------------------------------
+
+    def waited(self) -> float:
+        """Seconds, since the session began, in which a person was waited for."""
+        return self._approvals.waited()
 
     @contextmanager
     def going_back(self) -> Iterator[list[str]]:

@@ -31,12 +31,15 @@ from typing import Self
 from mulligan.policies.errors import PolicyError
 from mulligan.policies.exclusion import Exclusion
 from mulligan.policies.policy import Policy
+from mulligan.runtime.approvals import Asking
 from mulligan.runtime.errors import PoolClosed
 from mulligan.runtime.grants import grant_limits, grant_network
 from mulligan.runtime.importing import Progress
 from mulligan.runtime.past import sessions_folder
+from mulligan.runtime.question import Approve
 from mulligan.runtime.remains import remove_remains
 from mulligan.runtime.session import AsyncSession, Order, Session, Task, make_session, protecting
+from mulligan.runtime.standing import Standing
 from mulligan.sandbox.engines import choose
 from mulligan.sandbox.errors import MulliganError
 
@@ -60,8 +63,8 @@ class PoolWarning(RuntimeWarning):
 class Pool:
     """Keeps `size` started sandboxes ready. A context manager, also for `async with`; filled from its beginning on.
 
-    `isolation`, `image`, `python`, `policy` and `state` are those of `mulligan.open`. `warm` is Python that every
-    session has run before its first action: imports, mostly. Every method may be called from any thread.
+    `isolation`, `image`, `python`, `policy`, `state` and `approve` are those of `mulligan.open`. `warm` is Python that
+    every session has run before its first action: imports, mostly. Every method may be called from any thread.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class Pool:
         policy: Policy | str | os.PathLike[str] | None = None,
         state: str | os.PathLike[str] | None = None,
         warm: str = "",
+        approve: Approve | None = None,
     ) -> None:
         if size < 1:
             raise ValueError(f"a pool's size is a number from 1 on, not {size!r}")
@@ -81,7 +85,8 @@ class Pool:
         self._policy = protecting(policy, ())
         where = None if python is None else Path(python)
         judge = grant_network(self._policy)
-        self._order = Order(isolation, image, where, grant_limits(self._policy), warm, judge)
+        asking = Asking(self._policy.approvals, approve, Standing.of(policy))
+        self._order = Order(isolation, image, where, grant_limits(self._policy), warm, judge, asking)
         self._sessions = sessions_folder(None if state is None else Path(state))
         self._ready: deque[Session] = deque()
         self._starting = 0
@@ -155,6 +160,8 @@ class Pool:
                 f"a started sandbox cannot be given other limits: {'; '.join(differing)}",
                 hint=_ANOTHER,
             )
+        if policy.approvals != self._policy.approvals:
+            raise PolicyError("a started sandbox cannot be given other approvals", hint=_ANOTHER)
         if policy.layers("network") != self._policy.layers("network"):
             raise PolicyError("a started sandbox cannot be given other network rules", hint=_ANOTHER)
 

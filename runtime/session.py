@@ -15,18 +15,20 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
+from mulligan.policies.decision import Verdict
 from mulligan.policies.errors import PolicyError
 from mulligan.policies.exclusion import Exclusion
 from mulligan.policies.loading import find_policy
 from mulligan.policies.policy import Policy
 from mulligan.policies.protection import Protection, check_glob
 from mulligan.runtime import commit as committing
+from mulligan.runtime.approvals import Approvals, Asking, on_loop
 from mulligan.runtime.checkpoint import Checkpoints, Restoration
 from mulligan.runtime.commit import Commit
 from mulligan.runtime.diffs.diff import Diff
@@ -36,9 +38,12 @@ from mulligan.runtime.grants import bounds_outcomes, check_enforced, grant_limit
 from mulligan.runtime.history import History
 from mulligan.runtime.importing import Count, Progress
 from mulligan.runtime.ledger import Ledger
+from mulligan.runtime.matter import Decided
 from mulligan.runtime.past import sessions_folder
+from mulligan.runtime.question import Approve
 from mulligan.runtime.quota import DiskQuota
 from mulligan.runtime.remains import KEPT, WAITING, Owner, remove_files, remove_remains
+from mulligan.runtime.standing import Standing
 from mulligan.runtime.step import Action, Reach, Step
 from mulligan.runtime.story import Story, Ticket
 from mulligan.runtime.timeline import Timeline
@@ -80,6 +85,7 @@ class Order:
     limits: Limits
     warm: str = ""
     judge: Judge | None = None
+    asking: Asking = field(default_factory=Asking)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +152,7 @@ class Session:
         self._protected: Protected | None = None
         self._outcomes: OutcomeJudge | None = None
         self._network: Network | None = None
+        self._approvals: Approvals
         self._commits: list[Commit] = []
         #: one for each call that is not answered yet
         self._calls: deque[None] = deque()
@@ -210,6 +217,7 @@ class Session:
         One that runs on `grace` seconds later is killed and taken back: its outcome is "lost". With None it may take
         all the time that its step has.
         """
+        self._approvals.give_up("the action was interrupted before anybody answered")
         self._story.confined.kernel.interrupt(grace)
 
     # -- going back and forth ------------------------------------------------------------------------------------
@@ -256,7 +264,7 @@ class Session:
     @property
     def ungranted(self) -> tuple[str, ...]:
         """What the policy lets be done and nothing carries out yet, such as "network (2 rules)": it cannot be done."""
-        return ungranted(self._policy)
+        return ungranted(self._policy, asks=self._approvals.can_ask)
 
     @property
     def workspace(self) -> Path:
@@ -345,6 +353,7 @@ class Session:
             return
         self._closed = self._story.closing = True
         self._ended.set()
+        self._approvals.close()  # or the thread might wait for a person
         ended = self._thread.submit(self._resources.close)
         if self._thread_is_busy(ended):
             self._confined.sandbox.stop()  # whatever runs in it; the thread then comes to closing
@@ -427,6 +436,8 @@ class Session:
         (folders.root / WAITING).touch(mode=0o600)
         prepare_files(folders.files, self._uid, self._gid)
         self._ledger = resources.enter_context(Ledger.open(folders.ledger))
+        self._approvals = Approvals(self.id, order.asking, self._ledger)
+        resources.callback(self._approvals.close)
         described = Isolation(
             session=self.id,
             mounts=(),
@@ -463,10 +474,10 @@ class Session:
         self._policy = policy
         if policy.files.protect:
             self._protected = self._protect(policy)
-        if bounds_outcomes(policy):
-            self._outcomes = self._judge_outcomes(policy)
-        resources.callback(self._parsing.close)
         quota = DiskQuota(folders.files, policy.resources.disk, policy.resources.files)
+        if bounds_outcomes(policy):
+            self._outcomes = self._judge_outcomes(policy, quota)
+        resources.callback(self._parsing.close)
         self._story = Story(
             ledger=self._ledger,
             checkpoints=Checkpoints(self._store, self._confined),
@@ -497,7 +508,7 @@ class Session:
     def _open_network(self, judge: Judge) -> Network:
         from mulligan.runtime.network import Network
 
-        network = Network(judge, self._ledger)
+        network = Network(judge, self._ledger, self._approvals)
         self._resources.callback(network.outlet.close)
         return network
 
@@ -509,10 +520,13 @@ class Session:
         self._resources.callback(protected.end)
         return protected
 
-    def _judge_outcomes(self, policy: Policy) -> OutcomeJudge:
+    def _judge_outcomes(self, policy: Policy, quota: DiskQuota) -> OutcomeJudge:
         from mulligan.runtime.judging import OutcomeJudge
 
-        return OutcomeJudge(policy, self._baseline.excluded)
+        def ask(step: int, verdict: Verdict, paths: Sequence[str]) -> Decided:
+            return self._approvals.ask_about_step(step, verdict, paths, lambda: quota.exceeded() is not None)
+
+        return OutcomeJudge(policy, self._baseline.excluded, ask)
 
     def _ring(self) -> None:
         self._confined.kernel.ring()
@@ -628,6 +642,7 @@ def open_session(
     state: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
     keep: bool = False,
+    approve: Approve | None = None,
 ) -> Session:
     """Open a session on a copy of `workspace` (an empty one when None).
 
@@ -638,6 +653,8 @@ def open_session(
     that are not brought in, and that commit never touches (policies/exclusion.py). `state` is the folder that sessions
     are kept in. `progress` is told, as an `Importing`, how far the workspace is staged and kept for the first time.
     With `keep` the session's files and snapshots outlive it, for `mulligan diff`; `mulligan forget` removes them.
+    `approve` is an async function that is given a `Question` where the policy says `ask`, and returns an `Answer`; it
+    is awaited on a thread of its own. Without it, what would be asked about is denied.
 
     Raises PolicyError for a broken glob or policy, or for one with a rule that would not be enforced;
     WorkspaceInvalid, NoIsolation, ImageMissing, ImageUnusable, SelfTestFailed.
@@ -646,7 +663,14 @@ def open_session(
     sessions = sessions_folder(None if state is None else Path(state))
     remove_remains(sessions)
     interpreter = None if python is None else Path(python)
-    order = Order(isolation, image, interpreter, grant_limits(rules), judge=grant_network(rules))
+    order = Order(
+        isolation,
+        image,
+        interpreter,
+        grant_limits(rules),
+        judge=grant_network(rules),
+        asking=Asking(rules.approvals, approve, Standing.of(policy)),
+    )
     task = Task(None if workspace is None else Path(workspace), rules, progress, keep, excluded)
     return make_session(sessions, partial(Session._open, order=order, task=task))
 
@@ -677,8 +701,10 @@ async def open_async(
     state: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
     keep: bool = False,
+    approve: Approve | None = None,
 ) -> AsyncSession:
-    """As `open`, for event loops; `await` it, or use it in `async with await mulligan.aopen(...)`."""
+    """As `open`, for event loops; `await` it, or use it in `async with await mulligan.aopen(...)`. `approve` is awaited
+    on the loop that this is called on."""
     job = partial(
         open_session,
         workspace,
@@ -691,6 +717,7 @@ async def open_async(
         state=state,
         progress=progress,
         keep=keep,
+        approve=None if approve is None else on_loop(approve, asyncio.get_running_loop()),
     )
     return AsyncSession(await asyncio.to_thread(job))
 

@@ -248,11 +248,19 @@ class Story:
                 guard=lambda: self._stop or guard.ask(),
                 then=twin,
                 exchange=exchange,
+                spared=self._spared(),
             )
         except SandboxLost:
             cause = f"the sandbox ended: {self.confined.last_words()}".rstrip(": ")
             return Lost(output=collector.output(), cause=cause, duration=time.monotonic() - started)
         return _outcome(execution, collector, timeout, guard.found)
+
+    def _spared(self) -> Callable[[], float]:
+        """A person who is asked meanwhile does not use up the action's time."""
+        if self._network is None:
+            return lambda: 0.0
+        waited, before = self._network.waited, self._network.waited()
+        return lambda: waited() - before
 
     def _reply(self, ticket: Ticket, id: int, action: Action, outcome: Outcome) -> None:
         self._record("settled", id, {"outcome": outcome.record()})

@@ -244,6 +244,7 @@ class Kernel:
         then: str | None = None,
         history: bool = True,
         exchange: Exchange | None = None,
+        spared: Callable[[], float] = lambda: 0.0,
     ) -> Execution:
         """Run code and give each output to `on_event` in order, until its reply and its last output are in.
 
@@ -251,10 +252,11 @@ class Kernel:
         every `LOOK` seconds, and at a `ring`, whether it must end at once, and why. Raises SandboxLost when the whole
         sandbox goes. `then` names a checkpoint that the supervisor begins as soon as the code has ended, as if `begin`
         had been called; there is none when it was killed, guarded or lost. Without `history` it is no numbered input.
-        `exchange` is with the Jupyter client that asks for it.
+        `exchange` is with the Jupyter client that asks for it. `spared` are seconds so far that do not count against
+        `timeout`.
         """
         content = {"code": code, **_EXECUTE, "store_history": history}
-        return self._perform("execute_request", content, on_event, timeout, guard, then, exchange)
+        return self._perform("execute_request", content, on_event, timeout, guard, then, exchange, spared)
 
     def pass_on(
         self, kind: str, exchange: Exchange, *, guard: Callable[[], str | None] = lambda: None
@@ -279,6 +281,7 @@ class Kernel:
         guard: Callable[[], str | None],
         then: str | None,
         exchange: Exchange | None,
+        spared: Callable[[], float] = lambda: 0.0,
     ) -> Execution:
         self._silence_alarm()
         self._answers.clear()
@@ -287,6 +290,7 @@ class Kernel:
             request="",
             deadline=None if timeout is None else started + timeout,
             guard=guard,
+            spared=spared,
             on_event=on_event,
             exchange=exchange,
             replied=kind in _UNANSWERED,
@@ -373,11 +377,11 @@ class Kernel:
             self.halt()
             self._hear_out(run)
             return False
-        if run.deadline is None or time.monotonic() < run.deadline:
+        if run.deadline is None or time.monotonic() < run.deadline + run.spared():
             return True
         if run.ended == "done":
             run.ended = "timeout"
-            run.deadline = time.monotonic() + GRACE
+            run.deadline, run.spared = time.monotonic() + GRACE, lambda: 0.0
             self._send(self._control, "interrupt_request", _PATIENT)
             return True
         run.ended = "killed"
@@ -658,6 +662,7 @@ class _Run:
     deadline: float | None
     guard: Callable[[], str | None]
     on_event: Callable[[Event], None]
+    spared: Callable[[], float] = lambda: 0.0
     exchange: Exchange | None = None
     asking: bool = False
     next_look: float = field(default_factory=lambda: time.monotonic() + LOOK)
@@ -675,7 +680,8 @@ class _Run:
 
     def wait(self) -> int:
         """Milliseconds until something is due."""
-        times = (self.next_look, self.deadline, self.end_at)
+        due = None if self.deadline is None else self.deadline + self.spared()
+        times = (self.next_look, due, self.end_at)
         return _milliseconds(min(each for each in times if each is not None) - time.monotonic())
 
     def interrupted(self, grace: float | None) -> None:

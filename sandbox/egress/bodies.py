@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import h11
 
 from mulligan.sandbox.egress.errors import Refused
 from mulligan.sandbox.egress.heads import Head
+from mulligan.sandbox.egress.judgement import Preview
 from mulligan.sandbox.egress.wire import PIECE, Gone, Wire
 
 Piece = bytes | memoryview
+#: bytes of a body that a person is shown, and seconds that they may take to come
+SHOWN, _SOON = 4096, 2.0
 
 
 def pieces(wire: Wire, head: Head, most: int) -> Iterator[Piece]:
@@ -27,6 +32,17 @@ def pieces(wire: Wire, head: Head, most: int) -> Iterator[Piece]:
         yield from _until_end(wire, most)
     else:
         yield from _counted(wire, head.length)
+
+
+def beginning(wire: Wire, head: Head) -> Preview:
+    """As much of a request's body as can be shown while it waits; all of it stays on the wire. Raises Gone."""
+    if head.length is None or head.length < 0:
+        return Preview(length=None)
+    deadline = time.monotonic() + _SOON
+    with suppress(Gone):  # it is slow, or it waits for a word of ours: then there is less to show
+        while not head.expects and len(wire.kept) < min(head.length, SHOWN) and wire.fill(deadline):
+            pass
+    return Preview(beginning=bytes(wire.kept[: min(head.length, SHOWN)]), length=head.length)
 
 
 def _counted(wire: Wire, length: int) -> Iterator[Piece]:

@@ -96,7 +96,7 @@ class Exchanges:
     def carry(self, head: Head, asked: Asked) -> bool:
         """Whether another request may follow on this connection. Raises Turned while nothing was answered yet, Gone
         when it is too late to answer."""
-        judgement = self._parts.allow(asked)
+        judgement = self._parts.allow(asked, self.wire, head)
         far, kept = self._reach(asked, judgement)
         tally = _Tally(self._parts.journal, self._parts.leaving(asked, judgement))
         try:

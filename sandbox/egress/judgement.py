@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -40,13 +41,16 @@ class Asked:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
     """What a rule decided. `instead` is what would be allowed. `private`: the rule names this very address or name as
-    one that may lie in a private network, or on this host."""
+    one that may lie in a private network, or on this host. `asks`: it is not allowed unless a person says so; `scope`
+    is what their answer may cover beyond this request, as a line of the policy."""
 
     allowed: bool
     rule: str
     reason: str
     instead: str = ""
     private: bool = False
+    asks: bool = False
+    scope: str = ""
 
 
 class Judge(Protocol):
@@ -56,6 +60,26 @@ class Judge(Protocol):
 
     def needs_inside(self, host: str, port: int) -> bool:
         """Whether more than the host decides what may be asked of it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What of a request's body can be shown before it leaves: its beginning, and how long it is altogether; None where
+    that is not known yet."""
+
+    beginning: bytes = b""
+    length: int | None = 0
+
+
+class Approver(Protocol):
+    """Asks a person. Called from many threads at once; whatever it raises denies."""
+
+    def approve(
+        self, asked: Asked, judgement: Judgement, preview: Preview, gone: Callable[[], bool]
+    ) -> Judgement:
+        """The judgement once a person has answered, allowed or not. It returns soon after `gone()` is true: whoever
+        sent the request waits no more."""
         ...
 
 

@@ -8,13 +8,15 @@ import threading
 from dataclasses import dataclass, field, replace
 
 from mulligan.sandbox.egress.authority import Authority
+from mulligan.sandbox.egress.bodies import beginning
 from mulligan.sandbox.egress.bounds import Bounds, Meter
 from mulligan.sandbox.egress.dialing import Resolve, dial
 from mulligan.sandbox.egress.errors import Denied, Failed, Refused
+from mulligan.sandbox.egress.heads import Head
 from mulligan.sandbox.egress.hosts import is_address
-from mulligan.sandbox.egress.judgement import Asked, Journal, Judge, Judgement
+from mulligan.sandbox.egress.judgement import Approver, Asked, Journal, Judge, Judgement
 from mulligan.sandbox.egress.paths import readings
-from mulligan.sandbox.egress.wire import Wire
+from mulligan.sandbox.egress.wire import Gone, Wire
 
 _BROKEN = Judgement(
     allowed=False, rule="network", reason="the rules could not be asked", instead="tell whoever wrote them"
@@ -59,17 +61,37 @@ class Parts:
     context: ssl.SSLContext
     authority: Authority
     meter: Meter
+    approver: Approver | None = None
     live: Live = field(default_factory=Live)
 
-    def allow(self, asked: Asked) -> Judgement:
-        """The judgement of a request that may leave. Raises Denied for one that may not, however its path is read."""
+    def allow(self, asked: Asked, wire: Wire, head: Head) -> Judgement:
+        """The judgement of a request that may leave. Raises Denied for one that may not, however its path is read;
+        Gone where whoever sent it does not wait until a person has answered."""
         self.count()
         paths = readings(asked.path) if asked.path else ("",)
         found = [self._ask(asked.read_as(path)) for path in paths]
         for judgement in found:
-            if not judgement.allowed:
+            if not judgement.allowed and not judgement.asks:
                 raise Denied(asked, judgement)
-        return replace(found[0], private=all(each.private for each in found))
+        private = all(each.private for each in found)
+        asking = [each for each in found if not each.allowed]
+        if not asking:
+            return replace(found[0], private=private)
+        return self._approved(asked, replace(_together(asking), private=private), wire, head)
+
+    def _approved(self, asked: Asked, judgement: Judgement, wire: Wire, head: Head) -> Judgement:
+        if self.approver is None:
+            raise Denied(asked, judgement)
+        preview = beginning(wire, head)
+        try:
+            found = self.approver.approve(asked, judgement, preview, wire.hung_up)
+        except Exception:
+            found = _BROKEN
+        if not found.allowed:
+            raise Denied(asked, found)
+        if wire.hung_up():
+            raise Gone("whoever asked has hung up")
+        return replace(found, private=judgement.private)
 
     def count(self) -> None:
         """One more request, or tunnel. Raises Refused where there are too many."""
@@ -104,6 +126,17 @@ class Parts:
             return self.journal.leaving(asked, judgement)
         except Exception as error:
             raise _unrecorded() from error
+
+
+def _together(asking: list[Judgement]) -> Judgement:
+    """Of a path that can be read in several ways, what is asked about them all; its answer covers nothing else."""
+    first = asking[0]
+    if all(
+        (each.rule, each.reason, each.scope) == (first.rule, first.reason, first.scope) for each in asking
+    ):
+        return first
+    rules, reasons = (dict.fromkeys(each) for each in zip(*((j.rule, j.reason) for j in asking), strict=True))
+    return replace(first, rule="; ".join(rules), reason="; ".join(reasons), scope="")
 
 
 def _unrecorded() -> Failed:

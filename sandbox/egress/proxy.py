@@ -18,7 +18,7 @@ from mulligan.sandbox.egress.authority import Authority
 from mulligan.sandbox.egress.bounds import Bounds, Meter
 from mulligan.sandbox.egress.conversation import Conversation
 from mulligan.sandbox.egress.dialing import Resolve
-from mulligan.sandbox.egress.judgement import Journal, Judge
+from mulligan.sandbox.egress.judgement import Approver, Journal, Judge
 from mulligan.sandbox.egress.parts import Parts
 from mulligan.sandbox.egress.wire import Wire
 
@@ -32,14 +32,20 @@ class Egress:
     """One session's proxy. Every method may be called from any thread; `close` more than once."""
 
     def __init__(
-        self, judge: Judge, journal: Journal, *, bounds: Bounds | None = None, resolve: Resolve | None = None
+        self,
+        judge: Judge,
+        journal: Journal,
+        *,
+        bounds: Bounds | None = None,
+        resolve: Resolve | None = None,
+        approver: Approver | None = None,
     ) -> None:
         bounds = bounds or Bounds()
         context, authority = trust.upstream(), Authority()
         #: what the sandbox may believe, as PEM
         self.trust = trust.bundle(context, authority.certificate)
         resolve = resolve or dialing.resolve
-        self._parts = Parts(judge, journal, bounds, resolve, context, authority, Meter(bounds))
+        self._parts = Parts(judge, journal, bounds, resolve, context, authority, Meter(bounds), approver)
         self._places = threading.BoundedSemaphore(bounds.connections)
         self._listener: socket.socket | None = None
         self._lock = threading.Lock()

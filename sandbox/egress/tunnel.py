@@ -34,7 +34,7 @@ def enter(parts: Parts, wire: Wire, head: Head) -> tuple[Wire, Inside] | None:
             return wire, Inside("http", host, port)
         return _terminated(parts, wire, host), Inside("https", host, port)
     asked = Asked("CONNECT", "https", host, port, "")
-    judgement = parts.allow(asked)
+    judgement = parts.allow(asked, wire, head)
     far = Wire(parts.dial(asked, judgement), parts.bounds.quiet, parts.bounds.whole)
     parts.live.add(far)
     try:

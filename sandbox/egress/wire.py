@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import time
@@ -79,6 +80,17 @@ class Wire:
         except (BlockingIOError, ssl.SSLWantReadError):
             return False
         except OSError:
+            return True
+
+    def hung_up(self) -> bool:
+        """Whether nobody listens any more, as far as can be told without reading."""
+        if self.is_cut:
+            return True
+        poll = select.poll()
+        try:
+            poll.register(self.sock, select.POLLRDHUP)
+            return bool(poll.poll(0))
+        except (OSError, ValueError):
             return True
 
     def secured(self, sock: ssl.SSLSocket) -> Wire:

@@ -10,6 +10,7 @@ from mulligan.runtime.checkpoint import Restoration
 from mulligan.runtime.diffs.diff import Diff
 from mulligan.runtime.outcome import Completed, Lost, Outcome, Raised, Refused, Reverted, TimedOut
 from mulligan.runtime.pool import Pool
+from mulligan.runtime.question import Answer, Question
 from mulligan.runtime.session import AsyncSession, Session
 from mulligan.runtime.session import open_async as aopen
 from mulligan.runtime.session import open_session as open
@@ -19,6 +20,7 @@ from mulligan.sandbox.errors import MulliganError
 
 __all__ = [
     "Action",
+    "Answer",
     "AsyncSession",
     "Completed",
     "Diff",
@@ -27,6 +29,7 @@ __all__ = [
     "Outcome",
     "Policy",
     "Pool",
+    "Question",
     "Raised",
     "Refused",
     "Restoration",

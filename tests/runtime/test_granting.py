@@ -75,13 +75,14 @@ def test_a_policy_file_opens_the_network_that_it_names_and_no_other(
         assert line in step.outcome.text
         assert [each.denied for each in step.effects] == [False, False, True]
         assert "ask PUT" in (text := session.run(f"ask('{base}/', 'PUT')").outcome.text)
-        assert "rules.yaml:6" in text and "approvals are not built yet" in text
+        assert "rules.yaml:6" in text and "nobody is there to be asked, so it is denied" in text
+        assert "mulligan.open(..., approve=...)" in text
         # allowed by a star, so it may not lie in a private network
         text = session.run(f"print(ask('http://api.test:{server.port}/'))").outcome.text
         assert "(403, 'network.addresses')" in text.replace('"', "'")
         text = session.run("print(ask('http://10.1.2.3/'))").outcome.text
         assert "no rule allows it" in text and f"what is allowed is GET {base}/**" in text
-        assert session.ungranted == ("network on approval (1 rule)",)
+        assert session.ungranted == ("network on approval (1 rule): nobody is there to be asked",)
     assert server.seen == ["GET /ok", "GET /sp%20ace"]
 
 
@@ -228,4 +229,8 @@ def test_only_a_line_that_spells_a_host_out_lets_it_be_private() -> None:
 
 def test_what_waits_for_approval_is_said() -> None:
     policy = parse_policy("network: [{allow: GET a.org/**}, {ask: POST a.org/**}, {hold: PUT a.org/**}]")
-    assert ungranted(policy) == ("network on approval (2 rules)",)
+    held, asked = (
+        "network held until commit (1 rule)",
+        "network on approval (1 rule): nobody is there to be asked",
+    )
+    assert ungranted(policy) == (held,) and ungranted(policy, asks=False) == (held, asked)

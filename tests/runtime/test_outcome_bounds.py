@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import mulligan
-from mulligan import Completed, Reverted, Session
+from mulligan import Answer, Completed, Question, Reverted, Session
 from mulligan.policies.loading import parse_policy
 
 POLICY = """
@@ -146,3 +146,45 @@ def test_sessions_without_bounds_have_no_judge_of_outcomes() -> None:
     code = "import sys, mulligan.runtime.session; print('mulligan.runtime.judging' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+ASKED = parse_policy("files: {writable: [out/**], protect: [a]}\non_violation: ask")
+
+
+def test_a_step_that_broke_a_rule_waits_for_a_person_who_keeps_it_or_has_it_taken_back(
+    isolation: str, tmp_path: Path
+) -> None:
+    asked: list[Question] = []
+
+    async def approve(question: Question) -> Answer:
+        asked.append(question)
+        return Answer("no", "not there") if "no.txt" in str(question.paths) else Answer("once")
+
+    work = tmp_path / "work"
+    work.mkdir()
+    with mulligan.open(
+        work, isolation=isolation, state=tmp_path / "state", policy=ASKED, approve=approve
+    ) as session:
+        kept = session.run("open('new.txt', 'w').write('x'); y = 1").outcome
+        assert isinstance(kept, Completed)
+        assert "[Against the policy, and kept, as a person allowed it once: 'new.txt' was added" in kept.text
+        back = session.run("open('no.txt', 'w').write('x'); y = 2").outcome
+        assert isinstance(back, Reverted) and "a person said no: not there" in back.text
+        assert session.run("import os; print(sorted(os.listdir()), y)").outcome.stdout == "['new.txt'] 1\n"
+        assert (
+            session.run("open('a', 'w')").outcome.kind == "reverted" and len(asked) == 2
+        )  # protected: never asked
+        assert [(each.about, each.paths, each.choices) for each in asked] == [
+            ("step", ("added 'new.txt'",), ("once", "no")),
+            ("step", ("added 'no.txt'",), ("once", "no")),
+        ]
+        assert [each.path for each in session.commit().applied] == [b"new.txt"]
+
+
+def test_where_nobody_can_be_asked_a_step_that_broke_a_rule_is_taken_back(
+    isolation: str, tmp_path: Path
+) -> None:
+    with mulligan.open(isolation=isolation, state=tmp_path, policy=ASKED) as session:
+        outcome = session.run("open('new.txt', 'w').write('x')").outcome
+    assert isinstance(outcome, Reverted) and "nobody is there to be asked" in outcome.text
+    assert "mulligan.open(..., approve=...)" in outcome.text

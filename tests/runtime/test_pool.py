@@ -18,6 +18,7 @@ import pytest
 import mulligan
 from mulligan import Policy, Pool, Session
 from mulligan.policies.errors import PolicyError
+from mulligan.policies.loading import parse_policy
 from mulligan.policies.policy import Actions, Resources
 from mulligan.runtime.errors import PoolClosed, WorkspaceInvalid
 from mulligan.runtime.past import list_sessions
@@ -206,7 +207,7 @@ def test_a_policy_may_be_a_file_and_one_that_nothing_enforces_makes_no_pool(
         assert session.run("x = 1 + 1 + 1 + 1").outcome.kind == "refused"
     mulligan.Pool(policy=tmp_path / "wall.yaml")
     with pytest.raises(PolicyError, match="which no session enforces yet"):
-        mulligan.Pool(policy=Policy(on_violation="ask"))
+        mulligan.Pool(policy=parse_policy("network: [{allow: GET a.org/**}]\nbudgets: {messages: 1}"))
 
 
 def test_a_workspace_that_is_none_costs_a_sandbox_and_leaves_nothing(

@@ -1,0 +1,129 @@
+"""What a person is asked, and what they may answer.
+
+What is asked about was made by code in a sandbox: every field but `rule` and `scope` may hold anything that it
+could think of. `text` shows it so that none of it acts on a terminal, stands at the beginning of a line or is taken
+for words of ours.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from mulligan.sandbox.printable import escaped
+
+#: lines that are shown of one thing
+_LINES = 8
+_MARGIN = "  | "
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """`about` is "request" (it waits, and leaves if that is allowed) or "step" (it broke a rule, and is kept if that is
+    allowed). `rule` says who asks, `reason` why; `scope` is the line of the policy that "session" and "always" allow,
+    empty where they cannot be answered, and `file` where "always" writes it, None where it cannot. `body` is the
+    beginning of what a request sends, `length` how much that is altogether, None where nobody knows. `paths` is what a
+    step did. After `timeout` seconds it is denied."""
+
+    session: str
+    step: int
+    about: Literal["request", "step"]
+    what: str
+    rule: str
+    reason: str
+    query: str = ""
+    body: bytes = b""
+    length: int | None = 0
+    paths: tuple[str, ...] = ()
+    scope: str = ""
+    file: str | None = None
+    timeout: float = 300.0
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """What may be answered."""
+        lasting = ("session", *(("always",) if self.file is not None else ())) if self.scope else ()
+        return ("once", *lasting, "no")
+
+    def text(self, width: int = 100) -> str:
+        """All of it for a terminal that is so many columns wide: bounded, and each line of it begins as ours do."""
+        asks = "would send" if self.about == "request" else "broke a rule"
+        lines = [f"step {self.step} {asks}:", *_shown(self.what, width)]
+        if self.query:
+            lines += ["with the query:", *_shown(self.query, width)]
+        if self.about == "request":
+            lines += [_sends(self), *(_shown(self.body.decode("utf-8", "backslashreplace"), width))]
+        if self.paths:
+            lines += ["what it did:", *_listed(self.paths, width)]
+        lines += ["asked by the rule:", *_shown(self.rule, width), "because:", *_shown(self.reason, width)]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`says` is "once", "session" (whatever `Question.scope` covers, until the session ends), "always" (the same, and
+    it is written to the policy's file) or "no". The agent is told `why`."""
+
+    says: Literal["once", "session", "always", "no"]
+    why: str = ""
+
+
+#: how an embedder is asked: an async function. It is cancelled where nobody waits for the answer any more
+Approve = Callable[[Question], Awaitable[Answer]]
+
+
+def _sends(question: Question) -> str:
+    if question.length is None:
+        return "with a body that is not there yet, so it cannot be shown"
+    if len(question.body) < question.length:
+        return f"with a body of {question.length:,} bytes, of which the first {len(question.body):,} are:"
+    return f"with a body of {question.length:,} bytes:" if question.length else "without a body"
+
+
+def _listed(paths: tuple[str, ...], width: int) -> Iterator[str]:
+    for path in paths[:_LINES]:
+        yield from _shown(path, width)
+    if len(paths) > _LINES:
+        yield f"and {len(paths) - _LINES:,} more"
+
+
+def _shown(text: str, width: int) -> Iterator[str]:
+    """Behind a margin, in lines that no terminal of this width breaks."""
+    room = max(10, width - len(_MARGIN) - 1)
+    most = _LINES * room
+    lines = [piece for line in _harmless(text[:most]).split("\n") for piece in _broken(line, room)]
+    while lines and not lines[-1]:
+        lines.pop()
+    yield from (f"{_MARGIN}{line}" for line in lines[:_LINES])
+    if len(lines) > _LINES or len(text) > most:
+        yield f"and more, not shown: it has {len(text):,} characters"
+
+
+def _harmless(text: str) -> str:
+    """And no mark of a letter stacks up over the lines beside it."""
+    text = escaped(text).replace("\t", "    ")
+    return text if text.isascii() else _STACKED.sub(_spelt, text)
+
+
+#: what combines with a letter: a letter of any script has a few
+_STACKED = re.compile(r"(?<=[^\x00-\x7f]{3})[^\x00-\x7f]")
+
+
+def _spelt(found: re.Match[str]) -> str:
+    stacks = all(unicodedata.combining(char) for char in found.string[found.start() - 3 : found.end()])
+    return ascii(found[0])[1:-1] if stacks else found[0]
+
+
+def _broken(line: str, room: int) -> Iterator[str]:
+    """No character of any terminal is wider than two columns."""
+    begun = used = 0
+    for at, char in enumerate(line):
+        wide = 1 if char.isascii() else 2
+        if used + wide > room:
+            yield line[begun:at]
+            begun, used = at, 0
+        used += wide
+    yield line[begun:]
