@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import compileall
+import functools
 import os
 import secrets
 import socket
@@ -163,12 +165,19 @@ def _leading_to(outlet: Outlet, isolation: Isolation, door: Door) -> Isolation:
     return replace(isolation, environment={**isolation.environment, **interior.network_environment()})
 
 
-def _mounts(files: Path, run: Path) -> tuple[Mount, ...]:
+@functools.cache
+def _guest_code() -> Path:
+    """Compiled, where that can be kept: inside nothing can be, and each start would do it again."""
     code = Path(guest.__file__).resolve().parent
+    compileall.compile_dir(code, maxlevels=0, quiet=2)
+    return code
+
+
+def _mounts(files: Path, run: Path) -> tuple[Mount, ...]:
     writable = tuple(
         Mount(source=files / name, target=target, writable=True) for name, target in WRITABLE.items()
     )
-    return (Mount(source=code, target=GUEST), Mount(source=run, target=RUN), *writable)
+    return (Mount(source=_guest_code(), target=GUEST), Mount(source=run, target=RUN), *writable)
 
 
 def _orders(report: Report, isolation: Isolation, key: bytes) -> dict[str, Any]:

@@ -24,7 +24,7 @@ _BUNDLES = (
 
 def command(python: str) -> list[str]:
     """Isolated mode: neither variables nor the folder it starts in can slip a module under the supervisor."""
-    return [python, "-I", "-B", f"{GUEST}/supervisor.py"]
+    return [python, "-I", "-B", f"{GUEST}/start.py"]
 
 
 def environment(isolation: Isolation, path: str, image: Mapping[str, str] | None = None) -> dict[str, str]:

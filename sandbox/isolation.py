@@ -144,7 +144,7 @@ class Engine(Protocol):
     def name(self) -> str: ...
 
     def start(self, isolation: Isolation) -> Sandbox:
-        """Run `PYTHON GUEST/supervisor.py` as process 1, confined as described. Returns once it was launched;
+        """Run `PYTHON GUEST/start.py` as process 1, confined as described. Returns once it was launched;
         that it works is learned through the door."""
         ...
 

@@ -77,7 +77,7 @@ def spawn(stdout: Pipe, stderr: Pipe) -> Active:
     """Start a worker from nothing, the leader of a process group of its own."""
     ours, theirs = channel.pair()
     theirs.set_inheritable(True)
-    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "worker.py")
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "start.py")
     pid = os.posix_spawn(
         sys.executable,
         [sys.executable, "-B", path, str(theirs.fileno())],

@@ -8,13 +8,6 @@ Checkpoint, restore, discard, halt and usage are answered on the control channel
 
 from __future__ import annotations
 
-if __name__ == "__main__" and not __package__:
-    import sys
-
-    sys.path.insert(0, __file__.rpartition("/")[0].rpartition("/")[0])
-    __package__ = "mulligan_guest"
-    __import__(__package__)
-
 import json
 import math
 import os
@@ -463,7 +456,3 @@ def main() -> None:
     supervisor = Supervisor(config, door, listening, links)
     supervisor.start_worker()
     supervisor.serve()
-
-
-if __name__ == "__main__":
-    main()

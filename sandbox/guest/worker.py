@@ -10,13 +10,6 @@ tells it again. The loop polls with poll(2), which has no kernel object that par
 
 from __future__ import annotations
 
-if __name__ == "__main__" and not __package__:
-    import sys
-
-    sys.path.insert(0, __file__.rpartition("/")[0].rpartition("/")[0])
-    __package__ = "mulligan_guest"
-    __import__(__package__)
-
 import _signal  # type: ignore[import-not-found]
 import asyncio
 import contextlib
@@ -32,7 +25,7 @@ import sys
 import tempfile
 from typing import Any
 
-from . import channel, execution, twin
+from . import channel, execution, later, twin
 from .plain import Plain
 from .streams import Pipes, Stream
 
@@ -103,15 +96,13 @@ class Worker:
         )
         self.kernel = make_kernel(self)
         self.plain = Plain(self.kernel.shell)
-        sys.path.insert(0, "")  # only now: the kernel's own imports are not looked for in the workspace
         self._nothing = a_request_for_nothing(self.kernel.session)
         for name, stream in (("stdout", self.stdout), ("stderr", self.stderr)):
             setattr(sys, name, stream)
             setattr(sys, f"__{name}__", stream)
         self._loop.add_reader(self.sock, self._receive)
-        self._loop.call_soon(self._attach_loop)
-        gc.collect()
-        gc.freeze()  # what is loaded now stays: a collection that walked it would copy its pages after each fork
+        self._loop.run_until_complete(self._get_warm())
+        sys.path.insert(0, "")  # only now: the kernel's own imports are not looked for in the workspace
         self._begin_to_serve()
         while True:
             try:
@@ -127,11 +118,18 @@ class Worker:
         self._serving = self._loop.create_task(self._serve())
         self._serving.add_done_callback(lambda _: self._loop.stop())
 
-    def _attach_loop(self) -> None:
+    async def _get_warm(self) -> None:
+        """Run nothing once: what that writes, every twin then shares. And what is loaded now stays: a collection that
+        walked it would copy its pages after each fork."""
         from tornado.ioloop import IOLoop
 
         self.kernel.io_loop = IOLoop.current()
-        self.send(channel.READY, [json.dumps(self.kernel.kernel_info).encode()])
+        try:
+            await self.warm()
+        finally:
+            gc.collect()
+            gc.freeze()
+            self.send(channel.READY, [json.dumps(self.kernel.kernel_info).encode()])
 
     def _receive(self) -> None:
         try:
@@ -261,6 +259,7 @@ def make_kernel(worker: Worker) -> Any:
     """ipykernel's IPythonKernel on our channels. Imported here: this takes most of the start-up time."""
     # The debugger is not supported here (it needs threads and TCP); left out, the kernel is a third smaller.
     sys.modules["debugpy"] = None  # type: ignore[assignment]
+    _put_off_client()
     from ipykernel import ipkernel
     from jupyter_client.session import Session
     from traitlets import Any as AnyTrait
@@ -320,6 +319,14 @@ def make_kernel(worker: Worker) -> Any:
     return kernel
 
 
+def _put_off_client() -> None:
+    """The client's side of Jupyter comes along with the kernel's, which needs a tenth of it: two megabytes."""
+    client = later.package("jupyter_client")
+    import jupyter_client.connect as connect  # `from` would ask the package
+
+    client.__dict__["write_connection_file"] = connect.write_connection_file  # ipykernel asks for this one
+
+
 def remembered(ask: Any) -> Any:
     """`ask(method, names)`, asked once for the same names."""
     answers: dict[tuple[str, ...], Any] = {}
@@ -357,11 +364,6 @@ class Capture:
 
 
 def main(fd: int) -> None:
-    sys.path.pop(0)  # the guest's own folder
     sys.argv = [""]
     twin.score(twin.ACTIVE_SCORE)
     Worker(socket.socket(fileno=fd)).run()
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]))

@@ -28,7 +28,7 @@ ENGINE = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
 @pytest.fixture
 def described(tmp_path: Path) -> Isolation:
     tmp_path.chmod(0o755)
-    (tmp_path / "supervisor.py").write_text("import signal; signal.pause()")
+    (tmp_path / "start.py").write_text("import signal; signal.pause()")
     guest = Mount(source=tmp_path, target=GUEST)
     return Isolation(session=f"gone-{os.getpid()}", mounts=(guest,), uid=270_001, gid=270_001)
 

@@ -175,7 +175,7 @@ def test_a_folder_that_an_image_declares_as_a_volume_cannot_be_written(
     image = make('VOLUME /data\nENTRYPOINT ["/bin/false"]\nUSER root\n')
     guest = tmp_path / "guest"
     guest.mkdir()
-    (guest / "supervisor.py").write_text(
+    (guest / "start.py").write_text(
         "import os; print(os.getuid(), os.statvfs('/data').f_flag & os.ST_RDONLY)"
     )
     isolation = Isolation(

@@ -135,7 +135,7 @@ def describe(root: Path, script: str, **more: Any) -> tuple[Isolation, socket.so
         (root / name).chmod(0o755)
     for name in ("seccomp.py", "probes.py"):
         shutil.copy(GUEST_CODE / name, root / "guest")
-    (root / "guest" / "supervisor.py").write_text(PROLOGUE + textwrap.dedent(script))
+    (root / "guest" / "start.py").write_text(PROLOGUE + textwrap.dedent(script))
     mounts += [Mount(source=root / "run", target=RUN), Mount(source=root / "guest", target=GUEST)]
     listener = socket.socket(socket.AF_UNIX)
     listener.settimeout(PATIENCE)
