@@ -14,8 +14,8 @@ from typing import Any
 import mulligan
 from bench.measure import Aim, Comparison, Turn, alternate, machine, versions
 from bench.memory import pss_of_pid, pss_of_user
-from bench.peers import PlainKernel, check, plain_kernel
-from bench.steps import COLD, ISOLATIONS, PLAIN, Place, find, settle
+from bench.peers import PlainKernel, check, plain_kernel, plain_kernel_in
+from bench.steps import COLD, DOCKER_RUN, ISOLATIONS, PLAIN, Place, find, settle
 from mulligan.sandbox.messages import Event
 
 POOLED = "from a pool to the first result"
@@ -33,6 +33,8 @@ ENDLESS = {
 #: seconds after which what was announced is surely under way: an interrupt that comes earlier, plain ipykernel may lose
 UNDER_WAY = 0.2
 MEMORY = "memory of an idle session, as a multiple of plain ipykernel's"
+#: the same Python and libraries as in a session there: whose pages are shared with whom is the same for both
+IN_IMAGE = "plain ipykernel in the image"
 _PACKAGES = ("mulligan", "ipykernel", "ipython", "jupyter_client", "pyzmq", "docker")
 
 
@@ -228,7 +230,11 @@ def idle(place: Place) -> dict[str, int]:
     if os.geteuid() != 0:
         place.left_out["memory"] = "other users' processes are told apart by root only"  # type: ignore[index]
         return {}
-    with contenders(place) as open_ones:
+    with contenders(place) as sessions, ExitStack() as stack:
+        open_ones = dict(sessions)
+        if place.image and DOCKER_RUN not in place.left_out:
+            inside = plain_kernel_in(place.image, place.folder / "inside")
+            open_ones[IN_IMAGE] = stack.enter_context(inside)
         for each in open_ones.values():
             _run(each, "x = 1")
         time.sleep(0.5)  # for what is done off the reply's path
@@ -247,5 +253,10 @@ def aims(found: Sequence[Comparison], memory: Mapping[str, int]) -> list[Aim]:
         for who in each.seconds
         if who != PLAIN
     ]
-    held = [Aim(MEMORY, who, memory[who] / memory[PLAIN], 1.3) for who in memory if who != PLAIN]
+    peers = dict.fromkeys(memory, PLAIN) | ({"docker": IN_IMAGE} if IN_IMAGE in memory else {})
+    held = [
+        Aim(MEMORY, who, memory[who] / memory[peer], 1.3)
+        for who, peer in peers.items()
+        if who not in (PLAIN, IN_IMAGE)
+    ]
     return timed + held

@@ -92,34 +92,61 @@ def _is_stopped(pid: int) -> bool:
 
 
 def end(keep: set[Identity], but: Iterable[int], patience: float = 5.0) -> list[Identity]:
-    """Kill every process that is neither in `keep` nor in `but`; those that outlive `patience` seconds.
+    """Kill every process that is neither in `keep` nor in `but`; those that outlive `patience` seconds."""
+    deadline = time.monotonic() + patience
+    return wait_for(kill(keep, but, patience), deadline)
+
+
+def kill(keep: set[Identity], but: Iterable[int], patience: float = 5.0) -> list[Identity]:
+    """Kill every process that is neither in `keep` nor in `but`; which they were. When it returns they run no code
+    any more, but for what `patience` seconds were too short for; they may still be giving back what they held.
 
     All are stopped before any is killed, again and again until a look finds no new one: otherwise a process
     that forks faster than we walk would get away.
     """
     but, deadline = set(but), time.monotonic() + patience
-    stopped: set[Identity] = set()
-    killed = False
+    stopped: dict[Identity, None] = {}
+    killed: dict[Identity, None] = {}
     while True:
-        rest = [found for found in everyone(but) if found not in keep]
-        fresh = [found for found in rest if found not in stopped]
+        fresh = [found for found in everyone(but) if found not in keep and found not in stopped]
         for pid, _ in fresh:
             _signal(pid, signal.SIGSTOP)
-        stopped.update(fresh)
+        stopped.update(dict.fromkeys(fresh))
         late = time.monotonic() > deadline
         if fresh and not late:
             continue
-        if not rest or (late and killed):
-            return rest
+        rest = [found for found in stopped if found not in killed]
         for pid, _ in rest:
             _signal(pid, signal.SIGKILL)
-        killed = True  # at least once, however busy the machine is
-        _wait_for(rest, max(deadline, time.monotonic() + 1.0))
+        killed.update(dict.fromkeys(rest))
+        _see_through(rest, deadline)
+        if late or not rest:
+            return list(killed)
 
 
-def _wait_for(identities: list[Identity], deadline: float) -> None:
-    """Until these have died. A zombie is dead."""
-    for found in identities:
+def _see_through(killed: list[Identity], deadline: float) -> None:
+    """Wait until none of these runs code any more. Ever more rarely: many that die need the processor themselves."""
+    pause = 0.0001
+    while killed := [found for found in killed if not is_through(found[0])]:
+        if time.monotonic() > deadline:
+            return
+        time.sleep(pause)
+        pause = min(2 * pause, 0.02)
+
+
+def is_through(pid: int) -> bool:
+    """Whether no thread of a process has memory any more: then none runs a program, nor writes what it had mapped."""
+    try:
+        tasks = [read(f"/proc/{pid}/task/{task}/stat") for task in os.listdir(f"/proc/{pid}/task")]
+    except (FileNotFoundError, ProcessLookupError):
+        return not os.path.exists(f"/proc/{pid}")
+    return not any(int(stat.rpartition(b")")[2].split()[20]) for stat in tasks)
+
+
+def wait_for(killed: list[Identity], deadline: float) -> list[Identity]:
+    """Until these have died; which have not by then, and a second from now. A zombie is dead."""
+    deadline = max(deadline, time.monotonic() + 1.0)  # at least once, however busy the machine is
+    for found in killed:
         try:
             descriptor = os.pidfd_open(found[0])
         except OSError:
@@ -129,6 +156,7 @@ def _wait_for(identities: list[Identity], deadline: float) -> None:
                 select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
         finally:
             os.close(descriptor)
+    return [found for found in killed if identity(found[0]) == found]
 
 
 def hear_of_children() -> int:

@@ -11,7 +11,8 @@ and each release of a C library calls something new. Docker's own list of permis
 Why classic BPF by hand: libseccomp is in no base image. The kernel caches the answer for every call that the filter
 allows without looking at arguments, so its length costs nothing per call.
 
-What it breaks, on purpose: strace and gdb inside the sandbox (`ptrace`), System V IPC and POSIX message queues.
+What it breaks, on purpose: strace and gdb inside the sandbox (`ptrace`), System V IPC, POSIX message queues and the
+kernel's asynchronous I/O (`io_setup`).
 """
 
 from __future__ import annotations
@@ -67,6 +68,8 @@ REFUSED: Sequence[Call] = (
     ("semget", 64, 190),
     ("msgget", 68, 186),
     ("mq_open", 240, 180),
+    # Writing that its process has left to the kernel, and that goes on while it is stopped or ends.
+    ("io_setup", 206, 0),
     # Opening files by inode number goes round the mounts.
     ("name_to_handle_at", 303, 264),
     ("open_by_handle_at", 304, 265),

@@ -27,6 +27,7 @@ from .checkpoints import Checkpoints, names_in
 from .entry import Config, admit, confine, report, report_probes
 from .links import Links
 from .output import NAMES, Output, Pipe
+from .processes import Identity
 from .signing import Request, Signer
 from .sockets import READ, WRITE, Sockets
 from .twins import Twin
@@ -37,6 +38,8 @@ POLL_FOR_MEMORY = 0.25
 LITTLE = 16
 #: seconds that code has to obey a first interrupt before a second one kills its worker
 GRACE = 2.0
+#: seconds that what was killed may take to be gone, before a twin wakes all the same
+DYING = 5.0
 _STOPPED = b"[The kernel was stopped by a signal. It was let go on, for nothing else would.]\n"
 _IDLE = b'{"execution_state": "idle"}'
 
@@ -56,6 +59,7 @@ class Supervisor:
         self.status = 0  # how the last worker ended, as wait(2) says it
         self.why = ""  # it was killed by us, if it was
         self.killed_before = 0  # processes, because memory ran out, when the worker began
+        self.dying: list[Identity] = []  # killed, and not known to be gone
         self.children = processes.hear_of_children()
         self.running = b""  # the header of the execute request whose code runs
         self.interrupted = (b"", 0.0)  # which was interrupted first, and when
@@ -289,7 +293,7 @@ class Supervisor:
 
     def on_halt(self, request: Request) -> None:
         """Kill the worker and every process that was not there at checkpoint `id` (none given: every process);
-        stop the rest until a restore lets them go on."""
+        stop the rest until a restore lets them go on. With the reply none of them runs code any more."""
         twin = self.twins.get(str(request.content.get("id", "")))
         self.sockets.reply(request, {**self.halt(twin), "links": self.links.count})
 
@@ -297,13 +301,22 @@ class Supervisor:
         keep = set(twin.bystanders) if twin else set()
         processes.signal_all(keep, signal.SIGSTOP)
         self.checkpoints.give_up(self.worker)
-        left = processes.end(keep, self.twins.pids())
+        killed = processes.kill(keep, self.twins.pids())
+        self.dying += killed
         self.relay_all()  # what it had said before it was ended
         self.drop_worker()
         self.reap()
         self.end_output()
-        alive = [processes.name(pid) for pid, _ in processes.everyone(self.twins.pids())]
-        return {"left": [processes.name(pid) for pid, _ in left][:50], "kept": alive[:50]}
+        left = [processes.name(pid) for pid, _ in killed if not processes.is_through(pid)]
+        alive = [each for each in processes.everyone(self.twins.pids()) if each not in self.dying]
+        return {"left": left[:50], "kept": [processes.name(pid) for pid, _ in alive[:50]]}
+
+    def bury(self) -> None:
+        """Wait for those that were killed to have given back what they held: locks, ports, memory. Meanwhile the host
+        has restored the files, which they could write no more."""
+        processes.wait_for(self.dying, time.monotonic() + DYING)
+        self.dying.clear()
+        self.reap()
 
     def on_restore(self, request: Request) -> None:
         """Wake the twin of checkpoint `id`; without an id, start a fresh worker. Halts first if need be."""
@@ -314,6 +327,7 @@ class Supervisor:
             return self.sockets.refuse(request, "TwinLost", f"the twin of checkpoint {name} is gone")
         if self.worker is not None:
             self.halt(twin)
+        self.bury()
         if twin is None:
             self.info = None
             self.start_worker()

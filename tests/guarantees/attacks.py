@@ -107,6 +107,7 @@ SYSCALLS = {
     "io_uring_setup": "(425, 8, b'\\0' * 120)",
     "io_uring_enter": "(426, 0, 1, 0, 0, 0)",
     "io_uring_register": "(427, 0, 0, 0, 0)",
+    "io_setup": "(206, 8, b'\\0' * 8)",
     "add_key": "(248, b'user', b'mine', b'secret', 6, -3)",
     "request_key": "(249, b'user', b'mine', 0, -3)",
     "keyctl": "(250, 11, -3, 0, 0)",
