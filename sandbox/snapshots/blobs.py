@@ -28,6 +28,8 @@ SMALL = 1 << 20
 RESERVE = 512 << 20
 #: A pack up to this many bytes goes in the index.
 _FEW = 1 << 18
+#: Contents that the index is asked for at once. SQLite before 3.32 takes 999 values.
+_AT_ONCE = 900
 #: Bytes of a pack that may lie idle before they are given back.
 _SLACK = 1 << 16
 _PARTIAL = ".partial"
@@ -41,6 +43,8 @@ class Blobs:
         self._large = folder / "large"
         self._index = index
         self._pack: BinaryIO | None = None
+        self._new: dict[bytes, bytes] = {}  #: contents that may be kept already, and their keys
+        self._size_of_new = 0
         self._few = bytearray()
         self._begun = self._spilled = False
         self._number = 0
@@ -73,17 +77,29 @@ class Blobs:
         small = any(place.pack for place in self.pending.values())
         return bytes(self._few) if small and not self._spilled else None
 
-    def add_small(self, data: bytes) -> bytes:
-        """Keep a content of at most SMALL bytes; its key."""
+    def add_small(self, data: bytes, known: bytes | None) -> bytes:
+        """Keep a content of at most SMALL bytes; its key. The one under the key `known` is kept already."""
         key = content.small_key(data)
-        if not self._has(key):
+        if key != known and key not in self.pending:
             self._begun = True
-            self._few += data
-            if self._pack is not None or len(self._few) > _FEW:
-                self._spill()
-            self.pending[key] = Place(self._number, self._offset, len(data))
-            self._offset += len(data)
+            self._new[key] = data
+            self._size_of_new += len(data)
+            if self._size_of_new > _FEW or len(self._new) == _AT_ONCE:
+                self._add_new()
         return key
+
+    def _add_new(self) -> None:
+        """Put those of the new contents into the pack that are not kept: the index is asked once for all of them."""
+        kept = self._index.kept(self._new)
+        for key, data in self._new.items():
+            if key not in kept:
+                self.pending[key] = Place(self._number, self._offset, len(data))
+                self._offset += len(data)
+                self._few += data
+        self._new.clear()
+        self._size_of_new = 0
+        if self._pack is not None or len(self._few) > _FEW:
+            self._spill()
 
     def add_large(self, fd: int, *, likely_here: bool) -> tuple[bytes, int]:
         """Keep the content of an open file; its key and length. `likely_here` spares the copy if it is kept
@@ -113,6 +129,8 @@ class Blobs:
 
     def seal(self) -> None:
         """Make all that was added durable. The caller commits the index next, then calls `begin` for another."""
+        if self._new:
+            self._add_new()
         if self._pack is not None:
             self._pack.flush()
             os.fdatasync(self._pack.fileno())
@@ -128,9 +146,10 @@ class Blobs:
         """The index has committed: what was pending is kept."""
         self.size += self._added
         self.pending = {}
+        self._new.clear()
         self._few.clear()
         self._begun = self._spilled = False
-        self._offset = self._added = 0
+        self._offset = self._added = self._size_of_new = 0
 
     def abandon(self) -> None:
         """Forget what was added since `begin` and give its room back."""
@@ -156,7 +175,7 @@ class Blobs:
         if place.pack:
             return self._packed(key, place)[:limit]
         with self._verified(key) as fd:
-            return content.read(fd, place.length if limit is None else min(limit, place.length))
+            return content.read(fd, place.length if limit is None else min(limit, place.length), place.length)
 
     def pour(self, key: bytes, target: int) -> None:
         """Make the content of an open file this one, in place. Raises StoreDamaged before anything is
@@ -300,7 +319,7 @@ class Unkept:
         self.passing = passing
         self._new = itertools.count()
 
-    def add_small(self, data: bytes) -> bytes:
+    def add_small(self, data: bytes, known: bytes | None) -> bytes:
         return content.small_key(data)
 
     def add_large(self, fd: int, *, likely_here: bool) -> tuple[bytes, int]:

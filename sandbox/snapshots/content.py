@@ -3,7 +3,7 @@
 A small content is hashed as it is. A large one is hashed by aligned segments: of each its blocks that are not all
 zeros, and their offsets; then the digests of the segments, and the length. So a hole and written zeros are the same
 content, and a terabyte of hole costs nothing. A large file is to be kept about as fast as the disk takes it: hence
-SHA-256, for which processors have instructions, and threads that hash while this one reads and writes. The two
+SHA-256, for which processors have instructions, and threads that read and hash while this one writes. The two
 kinds of key never meet (blake2b personalisation).
 """
 
@@ -16,8 +16,9 @@ import hashlib
 import itertools
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 _PAGE = 4096
 _BLOCK = 1 << 16
@@ -49,7 +50,7 @@ def small_key(data: bytes) -> bytes:
 def large_key(fd: int) -> tuple[bytes, int]:
     """The key and the length of an open file's content."""
     size = os.fstat(fd).st_size
-    return _key(size, ((at, _pieces(fd, at, stop)) for at, stop in _segments(fd, size))), size
+    return _key(size, ((at, partial(_digest_at, fd, at, stop)) for at, stop in _segments(fd, size))), size
 
 
 def copy(source: int, target: int) -> tuple[bytes, int]:
@@ -59,7 +60,8 @@ def copy(source: int, target: int) -> tuple[bytes, int]:
     while the rest is read and hashed, for the caller waits for it in the end.
     """
     size = os.fstat(source).st_size
-    key = _key(size, _written_early(target, _copied(source, target, size)))
+    copied = _written_early(target, _copied(source, target, size))
+    key = _key(size, ((at, partial(_digest, pieces)) for at, pieces in copied))
     os.ftruncate(target, size)
     return key, size
 
@@ -91,10 +93,11 @@ def write(fd: int, data: bytes, offset: int = 0) -> None:
     _punch(fd, at, offset + len(data))
 
 
-def read(fd: int, limit: int) -> bytes:
-    """What is in the file from its start, up to a limit of bytes."""
-    data = os.pread(fd, limit, 0)
-    while len(data) < limit and (more := os.pread(fd, limit - len(data), len(data))):
+def read(fd: int, limit: int, size: int) -> bytes:
+    """What is in the file from its start, up to a limit of bytes; `size` is what its status says that it has, and one
+    that ends just there is read once."""
+    data = os.pread(fd, min(limit, size + 1), 0)
+    while len(data) not in (limit, size) and (more := os.pread(fd, limit - len(data), len(data))):
         data += more
     return data
 
@@ -111,14 +114,25 @@ def _segments(fd: int, size: int) -> Iterator[tuple[int, int]]:
 def _copied(source: int, target: int, size: int) -> Iterator[tuple[int, Pieces]]:
     """Each segment of the source, once the target has it and the hole before it."""
     end = 0
-    for at, stop in _segments(source, size):
-        pieces = _pieces(source, at, stop)
+    for at, pieces in _read_ahead(source, size):
         for start, data in pieces:
             _punch(target, end, start)
             write(target, data, start)
             end = start + len(data)
         yield at, pieces
     _punch(target, end, size)
+
+
+def _read_ahead(source: int, size: int) -> Iterator[tuple[int, Pieces]]:
+    """Each segment; while the caller has one in hand, the next is read."""
+    with ThreadPoolExecutor(1) as pool:
+        ready: tuple[int, Future[Pieces]] | None = None
+        for at, stop in _segments(source, size):
+            ready, last = (at, pool.submit(_pieces, source, at, stop)), ready
+            if last is not None:
+                yield last[0], last[1].result()
+        if ready is not None:
+            yield ready[0], ready[1].result()
 
 
 def _written_early(target: int, segments: Iterable[tuple[int, Pieces]]) -> Iterator[tuple[int, Pieces]]:
@@ -129,8 +143,8 @@ def _written_early(target: int, segments: Iterable[tuple[int, Pieces]]) -> Itera
         yield at, pieces
 
 
-def _key(size: int, segments: Iterable[tuple[int, Pieces]]) -> bytes:
-    """The key of a large content. Threads hash the segments, of which few are in memory at a time."""
+def _key(size: int, segments: Iterable[tuple[int, Callable[[], bytes]]]) -> bytes:
+    """The key of a large content, of whose segments each brings its digest. Threads make these, few at a time."""
     hasher = hashlib.blake2b(digest_size=32, person=b"large")
     under_way: deque[tuple[int, Future[bytes]]] = deque()
 
@@ -140,14 +154,18 @@ def _key(size: int, segments: Iterable[tuple[int, Pieces]]) -> bytes:
             hasher.update(at.to_bytes(8, "big") + found)
 
     with ThreadPoolExecutor(_WORKERS) as pool:
-        for at, pieces in segments:
-            under_way.append((at, pool.submit(_digest, pieces)))
+        for at, digest in segments:
+            under_way.append((at, pool.submit(digest)))
             if len(under_way) > 2 * _WORKERS:
                 take()
         while under_way:
             take()
     hasher.update(size.to_bytes(8, "big"))
     return hasher.digest()
+
+
+def _digest_at(fd: int, at: int, stop: int) -> bytes:
+    return _digest(_pieces(fd, at, stop))
 
 
 def _digest(pieces: Pieces) -> bytes:

@@ -25,6 +25,7 @@ import ctypes
 import errno
 import os
 import struct
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -37,7 +38,7 @@ _libc.fstatfs.argtypes = (ctypes.c_int, ctypes.c_char_p)
 
 _MODIFY, _ATTRIB, _CLOSE_WRITE = 0x02, 0x04, 0x08
 _MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x40, 0x80, 0x100, 0x200
-_OVERFLOW, _ONLYDIR, _ONESHOT = 0x4000, 0x01000000, 0x80000000
+_OVERFLOW, _IGNORED, _ONLYDIR, _ONESHOT = 0x4000, 0x8000, 0x01000000, 0x80000000
 _CHANGE = _MODIFY | _ATTRIB | _CLOSE_WRITE | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE
 _EVENT = struct.Struct("iIII")
 _QUEUE = 1 << 20
@@ -80,6 +81,16 @@ class Detector(Protocol):
         """Report this folder, open as `fd`, from now on. To be called before it is read. Never raises."""
         ...
 
+    def heed(self, folder: bytes, fd: int) -> None:
+        """Tell by name what changes in this folder until it is armed again. Never raises."""
+        ...
+
+    def heard(self, own: Mapping[bytes, Collection[bytes]]) -> dict[bytes, set[bytes]]:
+        """Of the folders that were heeded and are armed again, those in which no other names changed than its `own`,
+        and these names; the empty one is the folder itself. The others are in what `changed` says next. Ends all heed.
+        """
+        ...
+
     def close(self) -> None: ...
 
 
@@ -95,6 +106,12 @@ class EveryFolder:
     def arm(self, folder: bytes, fd: int) -> None:
         pass
 
+    def heed(self, folder: bytes, fd: int) -> None:
+        pass
+
+    def heard(self, own: Mapping[bytes, Collection[bytes]]) -> dict[bytes, set[bytes]]:
+        return {}
+
     def close(self) -> None:
         pass
 
@@ -107,10 +124,15 @@ class Watches:
         self._limit = limit
         self._folders: dict[int, bytes] = {}
         self._missed: set[bytes] = set()
+        self._heeded: dict[int, set[bytes]] = {}  #: watches that do not fire once, and the names they told of
+        self._lost = False
         self.detection = Detection("watches", f"{filesystem} reports changes")
 
     def changed(self) -> set[bytes] | None:
         changed, self._missed = self._missed, set()
+        if self._lost:
+            self._drop()
+            return None
         while self._fd >= 0:
             try:
                 events = os.read(self._fd, _QUEUE)
@@ -122,17 +144,40 @@ class Watches:
         return None
 
     def arm(self, folder: bytes, fd: int) -> None:
+        self._watch(folder, fd, _ONESHOT)
+
+    def heed(self, folder: bytes, fd: int) -> None:
+        watch = self._watch(folder, fd, 0)
+        if watch is not None:
+            self._heeded[watch] = set()
+
+    def heard(self, own: Mapping[bytes, Collection[bytes]]) -> dict[bytes, set[bytes]]:
+        changed = self.changed()
+        self._lost = changed is None
+        self._missed |= changed or set()
+        heard: dict[bytes, set[bytes]] = {}
+        for watch, names in self._heeded.items():
+            if (folder := self._folders.get(watch)) is not None:
+                heard.setdefault(folder, set()).update(names)
+        self._heeded.clear()
+        self._missed |= {folder for folder, names in heard.items() if not names <= {*own.get(folder, ())}}
+        return {folder: names for folder, names in heard.items() if folder not in self._missed}
+
+    def _watch(self, folder: bytes, fd: int, how: int) -> int | None:
+        """The number of the watch: a folder has one, whose manner this changes."""
         if self._fd < 0:
-            return
-        watch = _libc.inotify_add_watch(self._fd, reach(fd), _CHANGE | _ONLYDIR | _ONESHOT)
+            return None
+        watch: int = _libc.inotify_add_watch(self._fd, reach(fd), _CHANGE | _ONLYDIR | how)
         if watch >= 0:
             self._folders[watch] = folder
             if len(self._folders) > self._limit:
                 self._give_up(f"there are more than {self._limit} folders")
-        elif ctypes.get_errno() == errno.ENOSPC:
+            return watch
+        if ctypes.get_errno() == errno.ENOSPC:
             self._give_up("no more inotify watches for this user (fs.inotify.max_user_watches)")
         else:
             self._missed.add(folder)
+        return None
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -140,7 +185,7 @@ class Watches:
             self._fd = -1
 
     def _note(self, events: bytes, changed: set[bytes]) -> bool:
-        """Add the folders that events name; False when some were lost.
+        """Add the folders that events name, and note the names in those that are heeded; False when some were lost.
 
         The kernel's word that a watch is gone counts as a change: it may be all that is left of one.
         """
@@ -150,6 +195,9 @@ class Watches:
             at += _EVENT.size + length
             if mask & _OVERFLOW:
                 return False
+            if watch in self._heeded and not mask & _IGNORED:
+                self._heeded[watch].add(events[at - length : at].rstrip(b"\0"))
+                continue
             folder = self._folders.pop(watch, None)
             if folder is not None:
                 changed.add(folder)
@@ -157,13 +205,16 @@ class Watches:
 
     def _drop(self) -> None:
         """Forget all that was armed and reported: the scan that comes now arms every folder anew."""
+        self._lost = False
+        self._heeded.clear()
         self._folders.clear()
         with suppress(BlockingIOError):
-            while os.read(self._fd, _QUEUE):
+            while self._fd >= 0 and os.read(self._fd, _QUEUE):
                 pass
 
     def _give_up(self, why: str) -> None:
         self.close()
+        self._heeded.clear()
         self._folders.clear()
         self.detection = Detection("scan", why)
 

@@ -167,13 +167,14 @@ def _open_locked(folder: int, name: bytes, flags: int) -> int:
             os.chmod(reach(it), stat.S_IMODE(mode))
 
 
-def read_xattrs(fd: int) -> tuple[tuple[bytes, bytes], ...]:
-    """The kept attributes of anything but a symlink, by any descriptor of it. Empty where the filesystem has none.
+def read_xattrs(fd: int, *, opened: bool = False) -> tuple[tuple[bytes, bytes], ...]:
+    """The kept attributes of anything but a symlink, by any descriptor of it; quicker by one that it was opened with
+    (not O_PATH). Empty where the filesystem has none.
 
     Their values need leave to read: its owner's lock is lifted for that moment, which moves the ctime.
     """
     try:
-        return _read_xattrs(reach(fd))
+        return _read_xattrs(fd if opened else reach(fd))
     except PermissionError:
         mode = stat.S_IMODE(os.fstat(fd).st_mode)
         os.chmod(reach(fd), mode | 0o400)
@@ -183,13 +184,15 @@ def read_xattrs(fd: int) -> tuple[tuple[bytes, bytes], ...]:
             os.chmod(reach(fd), mode)
 
 
-def _read_xattrs(path: bytes) -> tuple[tuple[bytes, bytes], ...]:
+def _read_xattrs(path: bytes | int) -> tuple[tuple[bytes, bytes], ...]:
     try:
         names = os.listxattr(path)
     except OSError as error:
         if error.errno == errno.ENOTSUP:
             return ()
         raise
+    if not names:
+        return ()
     kept = sorted(name for name in names if name.startswith(_KEPT))
     return tuple((os.fsencode(name), os.getxattr(path, name)) for name in kept)
 

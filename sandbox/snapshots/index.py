@@ -10,8 +10,9 @@ import errno
 import hashlib
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +35,8 @@ INSERT INTO state VALUES (1, NULL, NULL, 0);
 PRAGMA user_version = {VERSION};
 COMMIT;
 """
+
+_TABLES = "SELECT name, sql FROM sqlite_schema ORDER BY name"
 
 _HINT = "The store's disk or somebody changed it: keep its folder for a look, and open a new session."
 
@@ -73,7 +76,7 @@ class Index:
                 connection.execute("PRAGMA synchronous = NORMAL")
                 if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
                     connection.executescript(_SCHEMA)
-                _check_version(connection)
+                _check_format(connection)
                 index = cls(connection)
                 index.refresh()
         except BaseException:
@@ -94,7 +97,7 @@ class Index:
             )
             index = cls(connection, ours=False)
             try:
-                _check_version(connection)
+                _check_format(connection)
                 index.refresh()
             except sqlite3.OperationalError as error:
                 connection.close()
@@ -227,6 +230,11 @@ class Index:
         rows = self._rows("SELECT pack, offset, length FROM blob WHERE key = ?", (key,))
         return _place(rows[0]) if rows else None
 
+    def kept(self, keys: Collection[bytes]) -> set[bytes]:
+        """Those of these keys that have a place."""
+        query = f"SELECT key FROM blob WHERE key IN ({','.join('?' * len(keys))})"
+        return {key for (key,) in self._rows(query, tuple(keys))}
+
     def few(self, place: Place) -> bytes | None:
         """A content from a pack that the index keeps; None if that pack has a file."""
         query = "SELECT substr(data, ?, ?) FROM few WHERE pack = ?"
@@ -333,13 +341,24 @@ def _checked(key: object) -> bytes:
     raise StoreDamaged(f"the index has a content under {key!r}, which is no key", hint=_HINT)
 
 
-def _check_version(connection: sqlite3.Connection) -> None:
+def _check_format(connection: sqlite3.Connection) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version != VERSION:
         hint = "It was made by another version of Mulligan: use that one, or open a new session."
         raise SnapshotError(
             f"the snapshot index has format {version}, this Mulligan reads {VERSION}", hint=hint
         )
+    if connection.execute(_TABLES).fetchall() != _our_tables():
+        raise StoreDamaged(
+            "the snapshot index cannot be read: its tables are not as they were made", hint=_HINT
+        )
+
+
+@cache
+def _our_tables() -> list[tuple[str, str]]:
+    with closing(sqlite3.connect(":memory:")) as fresh:
+        fresh.executescript(_SCHEMA)
+        return fresh.execute(_TABLES).fetchall()
 
 
 @contextmanager

@@ -41,13 +41,15 @@ def too_deep(folder: bytes) -> bool:
 class Manifest:
     """`folders` maps each folder to its entries by name; `hard` maps an inode to its names, when it has
     several; `stale` are the folders that the next scan has to look into in any case, and all of them while
-    nothing is `trusted`; `beyond` are the folders that are too deep to be looked into.
+    nothing is `trusted`; `again` are single paths that it has to look at, there or not; `beyond` are the folders
+    that are too deep to be looked into.
     """
 
     def __init__(self) -> None:
         self.folders: dict[bytes, dict[bytes, Known]] = {_ABOVE: {}, b"": {}}
         self.hard: dict[int, set[bytes]] = {}
         self.stale: set[bytes] = set()
+        self.again: set[bytes] = set()
         self.beyond: set[bytes] = set()
         self.trusted = False
 

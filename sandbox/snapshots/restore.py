@@ -40,6 +40,7 @@ class Restore:
         self._targets = {change.path: change.after for change in changes}
         self._plan = Plan.of(changes)
         self._stirred: set[bytes] = set()  #: folders whose own times we disturbed
+        self._settled: set[bytes] = set()
         self._stands: dict[bytes, str] = {}
 
     def run(self) -> tuple[Unrestored, ...]:
@@ -47,18 +48,27 @@ class Restore:
         self._remove_all(plan.remove)
         for path in plan.folders:
             self._attempt(path, self._make_folder)
-        for path in plan.rewrite:
-            self._attempt(path, self._rewrite)
-        for path in plan.make:
-            self._attempt(path, self._make)
+        for step, paths in ((self._rewrite, plan.rewrite), (self._make, plan.make)):
+            for path in paths:
+                self._attempt(path, step)
+                if self._has_one_name(path):  # while its folder is at hand
+                    self._attempt(path, self._settle)
         for path, leader in plan.link.items():
             self._attempt(path, partial(self._link, leader))
         for path in plan.settle:
-            self._attempt(path, self._settle)
+            if path not in self._settled:
+                self._attempt(path, self._settle)
         self._open_ways(self._folders_to_settle())
         for path in sorted(self._folders_to_settle(), reverse=True):
             self._attempt(path, self._settle)
         return tuple(Unrestored(path, why) for path, why in sorted(self._stands.items()))
+
+    def _has_one_name(self, path: bytes) -> bool:
+        """Now and in the target: then no later step concerns it."""
+        known = self._manifest.get(path)
+        return not self._wanted(path).links and (
+            known is None or (known.nlink == 1 and not known.entry.links)
+        )
 
     def _attempt(self, path: bytes, step: Callable[[bytes], None]) -> None:
         if path in self._stands:
@@ -218,6 +228,7 @@ class Restore:
                 _dress(it, before, entry)
             if wrong := _differences(it, entry):
                 raise OSError(errno.EPERM, f"could not be set, or changed at once: {', '.join(wrong)}")
+        self._settled.add(path)
 
 
 def _dress(it: int, st: os.stat_result, entry: Entry) -> None:

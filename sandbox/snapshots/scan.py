@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
@@ -27,6 +28,9 @@ from mulligan.sandbox.snapshots.manifest import DIRTY, Known, Manifest, split, t
 
 #: The coarsest tick of the clock that file times are taken from.
 _TICK_NS = 10_000_000
+
+#: How Python has made text of the names that it was given.
+_NAMES = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 
 #: What an open says when the path is not what it was a moment ago.
 _MOVED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.EINVAL, errno.ENXIO}
@@ -67,10 +71,12 @@ class Scan:
         the files that are `mapped`. Raises OSError when something cannot be read or kept.
         """
         stale, self._manifest.stale = self._manifest.stale, set()
+        again, self._manifest.again = self._manifest.again, set()
         if changed is None:
             self._explore(b"", everywhere=True)
         else:
-            for folder in sorted(changed | stale):
+            changed = changed | stale
+            for folder in sorted(changed | self._look_at(again, changed)):
                 if folder in self._manifest.folders:
                     self._explore(folder, everywhere=False)
             self._look_again(self._old_names())
@@ -105,6 +111,34 @@ class Scan:
                 found = self._look(folder, name, st, known)
                 if found is not None and found.entry.kind is Kind.FOLDER:
                     self._manifest.stale.add(path)
+
+    def _look_at(self, paths: Iterable[bytes], visited: set[bytes]) -> set[bytes]:
+        """Look at single paths, but for those in folders that are `visited` all the same. The folders that have to be
+        because something came, went or became another kind of thing."""
+        to_visit: set[bytes] = set()
+        for path in sorted(paths):
+            folder, name = split(path) if path else (b"", b"")
+            if folder not in visited and not self._is_alike(path, folder, name):
+                to_visit.add(folder)
+        return to_visit
+
+    def _is_alike(self, path: bytes, folder: bytes, name: bytes) -> bool:
+        """Look at one path. Whether it is there, or not there, as it was, and a folder the same one."""
+        known = self._manifest.get(path)
+        try:
+            if known is not None and known.entry.kind is Kind.FOLDER:
+                fd = self._folders.at(path)
+                if os.fstat(fd).st_ino != known.ino:
+                    return False
+                self._itself(path, fd)
+                return True
+            st = os.stat(name, dir_fd=self._folders.at(folder), follow_symlinks=False)
+        except OSError:
+            return known is None
+        if known is None or kind_of(st.st_mode) is not known.entry.kind:
+            return False
+        found = self._look(folder, name, st, known)
+        return found is not None and found.entry.kind is known.entry.kind
 
     def _all_names(self, paths: Iterable[bytes]) -> set[bytes]:
         names = set(paths)
@@ -146,7 +180,7 @@ class Scan:
         known = self._manifest.get(folder)
         st = os.fstat(fd)
         if known is None or known.ctime_ns != st.st_ctime_ns or known.ino != st.st_ino:
-            found = self._plain(st, Kind.FOLDER, read_xattrs(fd))
+            found = self._plain(st, Kind.FOLDER, read_xattrs(fd, opened=True))
             mode = self._folders.unlocked.get(folder, found.entry.mode)
             self._put(folder, known, found._replace(entry=replace(found.entry, mode=mode)))
 
@@ -155,11 +189,11 @@ class Scan:
         inner = []
         left = self._manifest.folders.get(folder, {}).copy()
         prefix = folder + b"/" if folder else b""
-        for name, st in self._list(folder):
+        for name, st in self._list(folder, left, everywhere):
             known = was = left.pop(name, None)
-            moved = known is None or known.ctime_ns != st.st_ctime_ns or known.ino != st.st_ino
+            moved = was is None or was.ctime_ns != st.st_ctime_ns or was.ino != st.st_ino
             if moved or not (self._times_tell or stat.S_ISDIR(st.st_mode)):
-                known = self._look(folder, name, st, known)
+                known = self._look(folder, name, st, was)
             if (
                 known is not None
                 and known.entry.kind is Kind.FOLDER
@@ -167,12 +201,17 @@ class Scan:
                 and not (was is None and self._passing)
             ):
                 inner.append(prefix + name)
-        for name, known in left.items():
-            self._gone(prefix + name, known)
+        for name, gone in left.items():
+            self._gone(prefix + name, gone)
         inner.sort(reverse=True)
         return inner
 
-    def _list(self, folder: bytes) -> list[tuple[bytes, os.stat_result]]:
+    def _list(
+        self, folder: bytes, left: dict[bytes, Known], everywhere: bool
+    ) -> list[tuple[bytes, os.stat_result]]:
+        """Arm a folder and read it. What is as it was known is taken out of `left` at once, for that is nearly all;
+        what is found is the rest, and folders that have to be visited.
+        """
         found = []
         try:
             fd = self._folders.at(folder)
@@ -181,9 +220,21 @@ class Scan:
             with os.scandir(fd) as items:
                 for item in items:
                     try:
-                        found.append((os.fsencode(item.name), item.stat(follow_symlinks=False)))
+                        st = item.stat(follow_symlinks=False)
                     except FileNotFoundError:
                         continue
+                    name = item.name.encode(*_NAMES)
+                    known = left.get(name)
+                    if (
+                        self._times_tell
+                        and known is not None
+                        and st.st_ctime_ns == known.ctime_ns
+                        and st.st_ino == known.ino
+                        and not (everywhere and known.entry.kind is Kind.FOLDER)
+                    ):
+                        del left[name]
+                    else:
+                        found.append((name, st))
         except OSError as error:
             if error.errno not in _MOVED:
                 raise
@@ -229,16 +280,16 @@ class Scan:
         try:
             st = os.fstat(fd)
             data, size = self._keep(fd, st, known)
-            found = self._plain(st, Kind.FILE, read_xattrs(fd), data, size)
+            found = self._plain(st, Kind.FILE, read_xattrs(fd, opened=True), data, size)
             torn = os.fstat(fd).st_ctime_ns != st.st_ctime_ns
             return found._replace(ctime_ns=DIRTY) if torn else found
         finally:
             os.close(fd)
 
     def _keep(self, fd: int, st: os.stat_result, known: Known | None) -> tuple[bytes, int]:
-        if st.st_size <= SMALL and len(data := read(fd, SMALL + 1)) <= SMALL:
-            return self._blobs.add_small(data), len(data)
         was = known.entry if known else None
+        if st.st_size <= SMALL and len(data := read(fd, SMALL + 1, st.st_size)) <= SMALL:
+            return self._blobs.add_small(data, was.data if was else None), len(data)
         unmoved = was is not None and (was.size, was.mtime_ns) == (st.st_size, st.st_mtime_ns)
         return self._blobs.add_large(fd, likely_here=unmoved or st.st_nlink > 1)
 

@@ -34,6 +34,7 @@ from mulligan.sandbox.snapshots.entry import (
     inverse,
 )
 from mulligan.sandbox.snapshots.folders import FOLDER, Folders
+from mulligan.sandbox.snapshots.heed import Heed
 from mulligan.sandbox.snapshots.index import Index, Stopped
 from mulligan.sandbox.snapshots.manifest import Manifest
 from mulligan.sandbox.snapshots.reader import StoreReader
@@ -149,8 +150,11 @@ class SnapshotStore(StoreReader):
         if keep and self.head == id:
             return FilesRestored(id, (), deep)
         with self._restarting(), Folders(self._root) as folders:
+            heed, stale = Heed(folders, self._detector, changes), frozenset(self._manifest.stale)
+            heed.begin()
             stands = Restore(folders, self._manifest, self._blobs, changes).run()
             self._manifest.apply(changes)
+            heed.end(self._manifest, stale)
             self._index.arrive(id)
         failed = {stand.path for stand in stands}
         done = tuple(change for change in changes if change.path not in failed)
@@ -230,7 +234,7 @@ class SnapshotStore(StoreReader):
         mapped, self._mapped = mapped | self._mapped, mapped
         changed = self._detector.changed()
         if thorough is None:
-            thorough = self._names_changed(changed or ())
+            thorough = bool(self._manifest.again) or self._names_changed(changed or ())
         if (thorough and not self._looks_the_same(mapped)) or not self._manifest.trusted:
             changed = None
         changed = changed if changed is None else changed | folders
@@ -245,7 +249,9 @@ class SnapshotStore(StoreReader):
     def _unchanged(self, changed: set[bytes] | None, mapped: frozenset[bytes]) -> Snapshot | None:
         """The head, if there is proof that nothing changed without a look at the tree."""
         manifest = self._manifest
-        if self.head is None or changed is None or changed or mapped or manifest.stale or manifest.hard:
+        if self.head is None or changed is None or changed or mapped or manifest.hard:
+            return None
+        if manifest.stale or manifest.again:
             return None
         return self._head_again()
 

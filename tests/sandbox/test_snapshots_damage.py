@@ -86,6 +86,24 @@ def harm_shows(root: Path, folder: Path, known: dict[int, Tree]) -> bool:
         return True
 
 
+def test_a_table_that_is_another_is_noticed_before_anything_is_read_from_it(
+    root: Path, tmp_path: Path
+) -> None:
+    """One byte of the text that made it, say."""
+    with SnapshotStore.open(root, tmp_path / "store") as store:
+        work(root, store, 1)
+    index = tmp_path / "store" / "index.sqlite"
+    text = index.read_bytes()
+    assert text.count(b"beyond (snapshot INTEGER, path BLOB)") == 1
+    index.write_bytes(
+        text.replace(b"beyond (snapshot INTEGER, path BLOB)", b"beyond (snapshot INTEGER, qath BLOB)")
+    )
+    with pytest.raises(StoreDamaged, match="its tables"):
+        StoreReader.attach(tmp_path / "store")
+    with pytest.raises(StoreDamaged, match="its tables"):
+        SnapshotStore.open(root, tmp_path / "store")
+
+
 def test_a_record_that_was_changed_is_named_and_nothing_is_restored_from_it(
     root: Path, tmp_path: Path
 ) -> None:
