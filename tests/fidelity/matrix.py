@@ -237,11 +237,11 @@ def no_attribute(at: Path) -> None:
     os.removexattr(at / "f", "user.colour")
 
 
-def access_list(path: Path) -> None:
+def access_list(path: Path, kind: str = "access") -> None:
     """One more user, which is ourselves, may read it."""
     entries = [(1, 6, -1), (2, 4, os.getuid()), (4, 4, -1), (16, 4, -1), (32, 0, -1)]
     packed = b"".join(struct.pack("<HHi", *entry) for entry in entries)
-    os.setxattr(path, "system.posix_acl_access", struct.pack("<I", 2) + packed)
+    os.setxattr(path, f"system.posix_acl_{kind}", struct.pack("<I", 2) + packed)
 
 
 def owner(at: Path) -> None:
@@ -332,6 +332,20 @@ CASES |= {
     "folder: locked with what is in it": (a_tree, mode(0o300)),
     "folder: time": (a_folder, times(123)),
     "folder: attribute set": (a_folder, attribute("user.new", b"x")),
+    "folder: default access list": (a_folder, lambda at: access_list(at / "f", "default")),
+    "folder: default access list, and what inherits it": (
+        a_folder,
+        all_of(
+            lambda at: access_list(at / "f", "default"),
+            write("f/g", b"heir"),
+            lambda at: (at / "f" / "h").mkdir(),
+        ),
+    ),
+    "folder: what inherits its default access list goes": (
+        all_of(a_folder, lambda at: access_list(at / "f", "default"), write("f/g", b"heir")),
+        delete("f/g"),
+    ),
+    "folder: setgid bit": (a_folder, mode(0o2775)),
     "folder: attribute removed": (an_attribute_of_a_folder, no_attribute),
     "fifo: mode": (a_fifo, mode(0o600)),
     "fifo: time": (a_fifo, times(123)),

@@ -19,12 +19,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from mulligan.sandbox.snapshots import Snapshot, SnapshotStore
+from mulligan.sandbox.snapshots import Snapshot, SnapshotStore, content
 from mulligan.sandbox.snapshots.store import MOST_WATCHES
 
 from .matrix import access_list, exchange, remove
 from .walk import Tree, walk
 
+#: of 100 steps each, in `make soak`
+HISTORIES = int(os.environ.get("MULLIGAN_HISTORIES", "1000"))
 MIB = 1 << 20
 NAMES = st.sampled_from(["a", "A", "b", "a/a", "a/b", "b/a", "b/" + "n" * 255, "c\n\udcff", "a/a/a"])
 SIZES = st.sampled_from([0, 1, 4096, 70_000, MIB + 5])
@@ -47,6 +49,7 @@ class Lockstep(RuleBasedStateMachine):
         self.stores = [self._open("watches"), self._open("scan")]
         self.known: list[tuple[list[int], Tree]] = []
         self.maps: list[tuple[int, mmap.mmap]] = []
+        self.open: list[int] = []
         self.linked = False
 
     def _open(self, detector: str) -> SnapshotStore:
@@ -67,7 +70,9 @@ class Lockstep(RuleBasedStateMachine):
         for fd, memory in self.maps:
             memory.close()
             os.close(fd)
-        self.maps = []
+        for fd in self.open:
+            os.close(fd)
+        self.maps, self.open = [], []
 
     def _try(self, act: Callable[[], object]) -> None:
         with suppress(OSError, ValueError):  # there is no such path, or one in the way: then nothing happens
@@ -75,9 +80,11 @@ class Lockstep(RuleBasedStateMachine):
             Lockstep.done["works"] += 1
 
     def _told(self) -> dict[str, Any]:
-        """What a session tells its store: the names of mapped files, and whether to look at every entry."""
+        """What a session tells its store: the names of mapped files, and whether to look at every entry: where a link
+        was made, or a file is open under a name that it lost."""
         names = [os.readlink(f"/proc/self/fd/{fd}") for fd, _ in self.maps]
-        lost = any(name.endswith(" (deleted)") for name in names)
+        held = [os.readlink(f"/proc/self/fd/{fd}") for fd in self.open]
+        lost = any(name.endswith(" (deleted)") for name in (*names, *held))
         mapped = [os.fsencode(os.path.relpath(name, self.root)) for name in names]
         return {"mapped": mapped, "thorough": self.linked or lost}
 
@@ -107,16 +114,38 @@ class Lockstep(RuleBasedStateMachine):
         ids, tree = self.known[pick % len(self.known)]
         back = self.stores[by].restore(ids[by], **self._told())
         assert (back.stands, walk(self.root)) == ((), tree)
+        self._both_are_here()
+        assert self.stores[by].head == ids[by]
+        Lockstep.done["restores"] += 1
+
+    def _both_are_here(self) -> None:
         self.linked = True
         self._snapshots()
         heads = [store.entries(store.head or 0) for store in self.stores]
-        assert heads[0] == heads[1] and self.stores[by].head == ids[by]
-        Lockstep.done["restores"] += 1
+        assert heads[0] == heads[1]
 
     @precondition(lambda self: self.known)
     @rule(by=st.integers(0, 1))
     def undo(self, by: int) -> None:
         self.restore(len(self.known) - 1, by)
+
+    @precondition(lambda self: self.known)
+    @rule(pick=SEEDS)
+    def go_and_keep_nothing(self, pick: int) -> None:
+        ids, tree = self.known[pick % len(self.known)]
+        assert self.stores[0].restore(ids[0], keep=False, **self._told()).stands == ()
+        assert (walk(self.root), self.stores[0].head) == (tree, ids[0])
+        self._both_are_here()
+
+    @precondition(lambda self: self.known)
+    @rule(keep=st.integers(1, 3))
+    def let_go(self, keep: int) -> None:
+        """Of all but every `keep`-th; those can be gone to as before."""
+        kept = self.known[::keep]
+        for number, store in enumerate(self.stores):
+            store.collect([ids[number] for ids, _ in kept])
+            assert {ids[number] for ids, _ in kept} <= store.snapshots
+        self.known = [each for each in self.known if each in kept]
 
     @rule(which=st.integers(0, 1))
     def reopen(self, which: int) -> None:
@@ -160,7 +189,31 @@ class Lockstep(RuleBasedStateMachine):
         if os.fstat(fd).st_size >= mmap.PAGESIZE:  # beyond the end of its file a store is a SIGBUS
             memory[7] = byte
 
-    @precondition(lambda self: self.maps)
+    @rule(name=NAMES)
+    def hold(self, name: str) -> None:
+        self._try(
+            lambda: self.open.append(os.open(self.root / name, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW))
+        )
+
+    @precondition(lambda self: self.open)
+    @rule(pick=SEEDS, at=SIZES)
+    def write_what_is_held(self, pick: int, at: int) -> None:
+        self._try(lambda: os.pwrite(self.open[pick % len(self.open)], b"held", at))
+
+    @rule(name=NAMES, seed=SEEDS)
+    def fill_without_a_name(self, name: str, seed: int) -> None:
+        """A file gets its first name when its content is whole."""
+        fd = os.open(self.root, os.O_RDWR | os.O_TMPFILE, 0o640)
+        os.write(fd, _noise(80, seed))
+        self.linked = True
+        self._try(lambda: os.link(f"/proc/self/fd/{fd}", self.root / name, follow_symlinks=True))
+        os.close(fd)
+
+    @rule(name=NAMES, at=SIZES, size=SIZES)
+    def punch(self, name: str, at: int, size: int) -> None:
+        self._try(lambda: _punch(self.root / name, at, size))
+
+    @precondition(lambda self: self.maps or self.open)
     @rule()
     def unmap(self) -> None:
         self._let_go()
@@ -206,11 +259,11 @@ class Lockstep(RuleBasedStateMachine):
 
     # -- attributes --------------------------------------------------------------------------------------------
 
-    @rule(name=NAMES, time=st.integers(0, 2**40))
+    @rule(name=NAMES, time=st.integers(0, 2**40) | st.sampled_from([-1, -(10**18), 13 * 10**18]))
     def time(self, name: str, time: int) -> None:
         self._try(lambda: os.utime(self.root / name, ns=(0, time), follow_symlinks=False))
 
-    @rule(name=NAMES, mode=st.sampled_from([0o700, 0o755, 0o1777]))
+    @rule(name=NAMES, mode=st.sampled_from([0, 0o700, 0o755, 0o1777, 0o2775, 0o6711]))
     def mode(self, name: str, mode: int) -> None:
         if not (self.root / name).is_symlink():
             self._try(lambda: (self.root / name).chmod(mode))
@@ -232,6 +285,11 @@ class Lockstep(RuleBasedStateMachine):
     def access_list(self, name: str) -> None:
         self._try(lambda: access_list(self.root / name))
 
+    @rule(name=NAMES)
+    def default_access_list(self, name: str) -> None:
+        """What is made in the folder from then on inherits it."""
+        self._try(lambda: access_list(self.root / name, "default"))
+
 
 def _noise(size: int, seed: int) -> bytes:
     return random.Random(seed).randbytes(size)
@@ -248,6 +306,14 @@ def _write(path: Path, flags: int, content: bytes, at: int = 0) -> None:
         os.close(fd)
 
 
+def _punch(path: Path, at: int, size: int) -> None:
+    fd = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+    try:
+        content.forget(fd, at, at + size)
+    finally:
+        os.close(fd)
+
+
 def _map(path: Path) -> tuple[int, mmap.mmap]:
     fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW)
     try:
@@ -259,8 +325,8 @@ def _map(path: Path) -> tuple[int, mmap.mmap]:
 
 @pytest.mark.parametrize(
     ("histories", "steps"),
-    [(40, 50), pytest.param(1000, 100, marks=pytest.mark.soak)],
-    ids=["2,000 steps", "100,000"],
+    [(40, 50), pytest.param(HISTORIES, 100, marks=[pytest.mark.soak, pytest.mark.timeout(7200)])],
+    ids=["2,000 steps", "many"],
 )
 def test_any_history_is_told_alike_by_both_detectors_and_every_restore_is_exact(
     histories: int, steps: int

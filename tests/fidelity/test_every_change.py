@@ -57,15 +57,14 @@ def test_undo_gives_the_tree_that_was_and_redo_the_changed_one(
     assert store.verify() == ()
 
 
-@pytest.mark.parametrize("case", matrix.CASES)
 def test_a_restore_that_keeps_nothing_gives_the_very_tree_and_takes_no_room(
-    root: Path, store: SnapshotStore, tmp_path: Path, case: str
+    root: Path, store: SnapshotStore, tmp_path: Path
 ) -> None:
-    before, act = matrix.CASES[case]
-    before(root)
+    """Of all changes at once, which are in folders of their own."""
+    matrix.prepare(root)
     first, was = store.snapshot(), walk(root)
     kept = sorted(path.name for path in tmp_path.rglob("store/*/*"))
-    act(root)
+    matrix.change(root)
     assert store.restore(first.id, keep=False).stands == ()
     assert (walk(root), store.head) == (was, first.id)
     assert sorted(path.name for path in tmp_path.rglob("store/*/*")) == kept
