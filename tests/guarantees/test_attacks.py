@@ -45,7 +45,7 @@ def told(isolation: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[T
         with mulligan.open(isolation=isolation, state=place / "state") as session:
             script = attacks.script(
                 attacks.ATTACKS,
-                host_pid=os.getpid(),
+                host_pid=_high_pid(),
                 secret=str(place / "secret"),
                 other=str(place),
                 state=str(session.folders.root),
@@ -59,6 +59,11 @@ def told(isolation: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[T
         for listener in (server, abstract):
             with pytest.raises(BlockingIOError):
                 listener.accept()
+
+
+def _high_pid() -> int:
+    """Of a process of the host: higher than any that lives in the sandbox."""
+    return max(int(name) for name in os.listdir("/proc") if name.isdigit())
 
 
 @pytest.mark.parametrize("attack", attacks.ATTACKS, ids=lambda each: each.name)

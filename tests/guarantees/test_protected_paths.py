@@ -209,7 +209,7 @@ print()
     (session.workspace / "go").unlink(missing_ok=True)
     assert state_of(session.workspace) == before
     with Ledger.open(session.folders.ledger) as ledger:
-        (entry,) = ledger.entries(kind="put_back")
+        *_, entry = ledger.entries(kind="put_back")
     assert "is protected" in str(entry.body)
 
 
