@@ -11,6 +11,7 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]
 import contextlib
 import ctypes
+import errno
 import gc
 import json
 import os
@@ -46,7 +47,6 @@ class Asleep:
 
     def __init__(self) -> None:
         self.files = descriptors.capture()
-        self.dice = random.getstate()  # the random module reseeds itself in a forked child
         self.timers = [(which, signal.getitimer(which)) for which in _TIMERS]
         self.folder = _folder()
 
@@ -92,9 +92,9 @@ def fork(worker: Worker, name: bytes, descriptor: int) -> bool:
     _libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     pid = -1
     try:
-        pid = _fork()
+        pid = _fork(worker.sock.fileno(), name, descriptor)
         if pid == 0:
-            _sleep(worker, name, socket.socket(fileno=descriptor), asleep)
+            _wake(worker, name, socket.socket(fileno=descriptor), asleep)
             _discard_signals()
     except OSError as error:
         raise NoFork(error.strerror) from error
@@ -114,16 +114,71 @@ def fork(worker: Worker, name: bytes, descriptor: int) -> bool:
 _ALL = frozenset(map(int, signal.valid_signals()))
 
 
-def _fork() -> int:
+def _fork(left: int, name: bytes, descriptor: int) -> int:
+    """The child's pid in the parent; 0 in the child, once there is something to read on its socket `descriptor`. `left`
+    is the parent's, which the child lets go. Raises OSError."""
+    (first_word,) = channel.packets(channel.FROZEN, [name])
+    alone = _is_alone()
+    dice: Any = None if alone else random.getstate()  # the random module reseeds itself in a forked child
+    if alone:
+        _python.PyOS_BeforeFork()
+        pid = int(_of_python.fork())
+    else:  # what another thread was about to do to Python's own locks has to be undone at once
+        pid = _fork_at_once()
+    if pid == 0:
+        _sleep(left, first_word, descriptor)
+        if alone:
+            dice = random.getstate()
+            _python.PyOS_AfterFork_Child()
+        random.setstate(dice)
+        _children.clear()
+        return 0
+    if alone:
+        _python.PyOS_AfterFork_Parent()
+        if pid < 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    _children.add(pid)
+    return pid
+
+
+#: Python's own ways before and after a fork, called by ourselves: what comes after it in a child, a child that sleeps
+#: needs only when it wakes, if ever, and it writes two hundred pages
+_python = ctypes.pythonapi
+_of_python = ctypes.PyDLL(None, use_errno=True)
+for _call in (_python.PyOS_BeforeFork, _python.PyOS_AfterFork_Parent, _python.PyOS_AfterFork_Child):
+    _call.restype = None
+_peeked = ctypes.create_string_buffer(1)
+
+
+def _sleep(left: int, first_word: bytes, descriptor: int) -> None:
+    """In a new twin: until there is something to read. Whatever goes wrong here must not become a second worker."""
+    size = 0
+    try:
+        os.close(left)
+        _libc.prctl(PR_SET_NAME, b"mulligan-twin", 0, 0, 0)
+        os.write(descriptor, first_word)
+        while (size := _libc.recv(descriptor, _peeked, 1, socket.MSG_PEEK)) < 0:
+            if ctypes.get_errno() != errno.EINTR:
+                break
+    finally:
+        if size != 1:
+            os._exit(0)
+
+
+def _is_alone() -> bool:
+    """Whether this process is known to have one thread."""
+    try:
+        return os.stat("/proc/self/task").st_nlink == 3
+    except OSError:
+        return False
+
+
+def _fork_at_once() -> int:
     if sys.version_info >= (3, 12):
         with _no_deprecations():
             pid = os.fork()
     else:
         pid = os.fork()
-    if pid == 0:
-        _children.clear()
-    else:
-        _children.add(pid)
     return pid
 
 
@@ -166,26 +221,21 @@ def _collect_one(pid: int) -> None:
 _children: set[int] = set()
 
 
-def _sleep(worker: Worker, name: bytes, sock: socket.socket, asleep: Asleep) -> None:
-    """Block until woken, and return as the worker. On waking it leaves an heir that sleeps as it did, so that the
-    checkpoint can be returned to again; the heir is forked when the host has its answer already, before any other
-    code runs."""
+def _wake(worker: Worker, name: bytes, sock: socket.socket, asleep: Asleep) -> None:
+    """Be the worker. First it leaves an heir that sleeps as it did, so that the checkpoint can be returned to again; it
+    is forked when the host has its answer already, before any other code runs."""
     while True:
-        worker.leave()
-        _libc.prctl(PR_SET_NAME, b"mulligan-twin", 0, 0, 0)
-        channel.Writer(sock).send(channel.FROZEN, [name])
         successor = _await_wake(channel.Reader(sock))
         worker.join(sock)
         worker.send(channel.WAKE, [name, json.dumps(_restored(asleep)[:200]).encode()])
         try:
-            heir = _fork()
+            heir = _fork(sock.fileno(), name, successor.fileno())
         except OSError:
             heir = -1  # the supervisor sees that nobody speaks on the successor's socket
         if heir != 0:
             successor.close()
             break
         sock = successor
-    random.setstate(asleep.dice)
     _libc.prctl(PR_SET_NAME, b"mulligan-worker", 0, 0, 0)
 
 

@@ -222,10 +222,6 @@ class Worker:
         except twin.NoFork as error:
             self.send(channel.CHECKPOINT, [name, b"", str(error).encode()])
 
-    def leave(self) -> None:
-        """In a twin: the channel belongs to the worker that goes on. Of more than that only who wakes gets rid."""
-        os.close(self.sock.fileno())
-
     def join(self, sock: socket.socket) -> None:
         """In a twin that wakes: serve on its own socket from now on."""
         self._loop.remove_reader(self.sock)

@@ -11,10 +11,17 @@ if TYPE_CHECKING:
     from tests.guarantees.conftest import Attacker
 
 LIES = {
-    "no_fork": "os.fork = lambda: 12345",
-    "fork_raises": "def fork(): raise OSError('no')\nos.fork = fork",
-    "child_ends": "real = os.fork\nos.fork = lambda: real() or os._exit(0)",
-    "child_ends_by_hook": "os.register_at_fork(after_in_child=lambda: os._exit(0))",
+    "no_fork": "os.fork = sys.modules['mulligan_guest.twin']._fork = lambda *_: 12345",
+    "fork_raises": "def fork(*_): raise OSError('no')\nos.fork = sys.modules['mulligan_guest.twin']._fork = fork",
+    "child_ends": "sys.modules['mulligan_guest.twin']._sleep = lambda *_: os._exit(0)",
+    "child_ends_beside_a_thread": """
+import threading
+threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
+os.register_at_fork(after_in_child=lambda: os._exit(0))""",
+    "a_thread_and_no_fork": """
+import threading
+threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
+os.fork = lambda: 12345""",
     "hook_raises": "os.register_at_fork(before=lambda: 1 / 0, after_in_child=lambda: 1 / 0)",
     "broken_json": "import json\njson.dumps = lambda *_, **__: 'x' * 100",
     "broken_channel": "channel = sys.modules['mulligan_guest.channel']\nchannel.Writer.send = lambda *_: None",
@@ -44,7 +51,8 @@ WITHOUT_TWIN = {
     "no_fork",
     "fork_raises",
     "child_ends",
-    "child_ends_by_hook",
+    "child_ends_beside_a_thread",
+    "a_thread_and_no_fork",
     "twin_gone",
     "worker_speaks_as_twin",
 }
@@ -66,3 +74,11 @@ def test_a_worker_that_dies_between_its_reply_and_its_checkpoint_is_noticed(atta
         attacker.session.run("x = 1", timeout=5)
         back = attacker.session.goto(marked)
         attacker.check_return(back)
+
+
+def test_a_twin_that_ends_when_it_is_woken_is_told_from_one_that_wakes(attacker: Attacker) -> None:
+    marked = attacker.mark()
+    step = attacker.session.run("import os\nos.register_at_fork(after_in_child=lambda: os._exit(0))")
+    back = attacker.session.goto(step.id)
+    assert back.memory == "replayed" and not back.complete, back
+    attacker.undo_to(marked)
