@@ -118,34 +118,33 @@ def _fork(left: int, name: bytes, descriptor: int) -> int:
     """The child's pid in the parent; 0 in the child, once there is something to read on its socket `descriptor`. `left`
     is the parent's, which the child lets go. Raises OSError."""
     (first_word,) = channel.packets(channel.FROZEN, [name])
-    alone = _is_alone()
-    dice: Any = None if alone else random.getstate()  # the random module reseeds itself in a forked child
+    alone = is_alone()
     if alone:
-        _python.PyOS_BeforeFork()
         pid = int(_of_python.fork())
-    else:  # what another thread was about to do to Python's own locks has to be undone at once
-        pid = _fork_at_once()
-    if pid == 0:
-        _sleep(left, first_word, descriptor)
-        if alone:
-            dice = random.getstate()
-            _python.PyOS_AfterFork_Child()
-        random.setstate(dice)
-        _children.clear()
-        return 0
-    if alone:
-        _python.PyOS_AfterFork_Parent()
         if pid < 0:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    _children.add(pid)
-    return pid
+    else:  # what another thread was about to do to Python's own locks has to be undone at once
+        dice = random.getstate()
+        pid = _fork_at_once()
+    if pid:
+        _children.add(pid)
+        return pid
+    _sleep(left, first_word, descriptor)
+    if alone:
+        dice = random.getstate()
+        _python.PyOS_BeforeFork()
+        _python.PyOS_AfterFork_Child()
+    random.setstate(dice)  # the random module reseeds itself in a forked child
+    _children.clear()
+    return 0
 
 
-#: Python's own ways before and after a fork, called by ourselves: what comes after it in a child, a child that sleeps
-#: needs only when it wakes, if ever, and it writes two hundred pages
+#: What Python does before and after a fork, what others have registered for it included, is done by ourselves where
+#: there is one thread: only in a child, and only when that wakes. A checkpoint is no fork that anybody's code should
+#: notice, and a child that sleeps would write two hundred pages for what it may never need.
 _python = ctypes.pythonapi
 _of_python = ctypes.PyDLL(None, use_errno=True)
-for _call in (_python.PyOS_BeforeFork, _python.PyOS_AfterFork_Parent, _python.PyOS_AfterFork_Child):
+for _call in (_python.PyOS_BeforeFork, _python.PyOS_AfterFork_Child):
     _call.restype = None
 _peeked = ctypes.create_string_buffer(1)
 
@@ -165,7 +164,7 @@ def _sleep(left: int, first_word: bytes, descriptor: int) -> None:
             os._exit(0)
 
 
-def _is_alone() -> bool:
+def is_alone() -> bool:
     """Whether this process is known to have one thread."""
     try:
         return os.stat("/proc/self/task").st_nlink == 3
@@ -304,7 +303,7 @@ def _openmp_libraries() -> list[str]:
 def confession() -> bytes:
     """What the worker says of itself that the kernel does not know, as JSON: names of threads. Hints for people; what
     is counted as out of reach, the supervisor counts itself."""
-    if threading.active_count() < 2:
+    if is_alone():
         return b"{}"
     main = threading.main_thread()
     names = [thread.name for thread in threading.enumerate() if thread is not main]
