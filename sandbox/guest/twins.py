@@ -12,7 +12,7 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from . import channel, processes
@@ -36,7 +36,9 @@ class Twin:
         self.bystanders = bystanders
 
     def alive(self) -> bool:
-        return not _ended([self])
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        return not poll.poll(0)
 
     def close(self) -> None:
         os.close(self.pidfd)
@@ -84,6 +86,8 @@ class Twins:
         #: discarded twins that are not collected yet; whoever forked one does that
         self._graves: set[Identity] = set()
         self._shrunk: list[str] = []
+        #: of their pidfds: one that is closed leaves by itself
+        self._deaths = select.epoll()
 
     def knows(self, name: str) -> bool:
         return name in self._twins or name in self._pending or name in self._heirs
@@ -97,10 +101,10 @@ class Twins:
         """Every process that must be spared when the others are killed."""
         self.hear(wait=True)
         self._graves = {(pid, start) for pid, start in self._graves if processes.started(pid) == start}
-        dead = _ended(self._twins.values())
+        dead = self._ended()
         pending = {each.pid for each in self._pending.values() if each.pid}
         return pending | {
-            *(twin.pid for twin in self._twins.values() if twin not in dead),
+            *(twin.pid for twin in self._twins.values() if twin.pidfd not in dead),
             *(pid for pid, _ in self._graves),
         }
 
@@ -109,8 +113,8 @@ class Twins:
 
     def dead(self) -> list[str]:
         """Names of twins that were killed, or discarded to save memory; they are forgotten with this call."""
-        ended = _ended(self._twins.values())
-        dead = [name for name, twin in self._twins.items() if twin in ended]
+        ended = self._ended()
+        dead = [name for name, twin in self._twins.items() if twin.pidfd in ended] if ended else []
         self.discard(dead)
         shrunk, self._shrunk = self._shrunk, []
         return dead + shrunk
@@ -209,7 +213,12 @@ class Twins:
         except ProcessLookupError:
             sock.close()
             return None
+        self._deaths.register(self._twins[name].pidfd, select.EPOLLIN)
         return self._twins[name]
+
+    def _ended(self) -> set[int]:
+        """The pidfds of those that are not alive any more."""
+        return {pidfd for pidfd, _ in self._deaths.poll(0)}
 
     def succeed(self, name: str, sock: socket.socket) -> None:
         """A twin wakes and leaves another in its place, which will speak on `sock`."""
@@ -236,15 +245,6 @@ class Twins:
             self._graves.add((twin.pid, twin.start))
             twin.sock.close()
             twin.close()
-
-
-def _ended(twins: Iterable[Twin]) -> list[Twin]:
-    """Those that are not alive any more."""
-    by_pidfd = {twin.pidfd: twin for twin in twins}
-    poll = select.poll()
-    for pidfd in by_pidfd:
-        poll.register(pidfd, select.POLLIN)
-    return [by_pidfd[pidfd] for pidfd, _ in poll.poll(0)]
 
 
 def _first_word(reader: channel.Reader, wait_on: socket.socket | None = None) -> int | None:

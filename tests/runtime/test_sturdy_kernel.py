@@ -224,3 +224,14 @@ def test_an_action_that_cancels_every_task_cancels_no_other_action(session: Sess
     assert awaited.kind == "completed" and awaited.result is not None, awaited.text
     assert awaited.result.data["text/plain"] == "'awaited'"
     assert_all_is_as_it_was(session)
+
+
+def test_a_checkpoint_is_no_fork_to_the_code_that_goes_on_and_one_to_what_wakes(session: Session) -> None:
+    session.run(
+        "calls = []\nfor when in ('before', 'after_in_parent', 'after_in_child'):\n"
+        "    os.register_at_fork(**{when: lambda when=when: calls.append(when)})"
+    )
+    for _ in range(2):
+        assert session.run("print(calls)").outcome.stdout == "[]\n"
+    session.undo()
+    assert session.run("print(calls)").outcome.stdout == "['before', 'after_in_child']\n"
