@@ -38,6 +38,7 @@ from mulligan.runtime.diffs.lines import Bounds
 from mulligan.runtime.errors import SessionBroken, SessionUnknown, StepLetGo, StepUnknown, WorkspaceInvalid
 from mulligan.runtime.jsonlines import JsonLines
 from mulligan.runtime.jupyter import kernelspec
+from mulligan.runtime.layering import STAGINGS
 from mulligan.runtime.ledger import read_head
 from mulligan.runtime.notebook import Cell, NotebookInvalid, parse_cells, read_cells
 from mulligan.runtime.past import forget, ledgers, list_sessions, open_ledger, open_past, verify
@@ -56,6 +57,7 @@ input; 3 no sandbox to be had; 130 interrupted"""
 
 
 _EXCLUDE = 'a path that is not brought in, such as "node_modules/"; may be given again'
+_STAGING = "how the workspace is brought in; auto: a large one lies beneath the session where that can be"
 _PROTECT = 'a path that no action may change, such as "data/raw/**"; may be given again'
 
 
@@ -145,6 +147,7 @@ def _opened(chosen: argparse.Namespace, approve: Approve | None) -> Session:
             policy=chosen.policy,
             protect=chosen.protect,
             exclude=chosen.exclude,
+            staging=chosen.staging,
             state=_state(chosen.state),
             progress=waiting.progress,
             keep=chosen.keep,
@@ -365,6 +368,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     add("--policy", metavar="POLICY", help="a policy file in YAML")
     add("--protect", action="append", default=[], metavar="GLOB", help=_PROTECT)
     add("--exclude", action="append", default=[], metavar="GLOB", help=_EXCLUDE)
+    add("--staging", choices=STAGINGS, default="auto", help=_STAGING)
     add("--timeout", type=_seconds, metavar="SECONDS", help="for each action (default: the policy's)")
     add("--state", type=Path, metavar="DIR", help="the folder that sessions are kept in")
     add("--json", action="store_true", help="one JSON object a line, for programs")

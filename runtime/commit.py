@@ -26,8 +26,8 @@ from mulligan.policies.protection import NOTHING, Protection
 from mulligan.runtime.errors import CommitFailed, WorkspaceInvalid
 from mulligan.runtime.folder import Folder
 from mulligan.runtime.patch import DONE, INTENDED, Edit, Patch
-from mulligan.runtime.threeway import Conflict, Plan, Wish, changes, did, plan
-from mulligan.runtime.workspace import Baseline
+from mulligan.runtime.threeway import Conflict, Original, Plan, Wish, changes, did, plan
+from mulligan.runtime.workspace import UNREAD, Baseline
 from mulligan.runtime.writing import clear_temporary, write
 
 Progress = Callable[[int, int], None]
@@ -70,10 +70,12 @@ def commit(
     progress: Progress | None = None,
     protection: Protection = NOTHING,
     refusal: Refusal = lambda path, did: None,
+    original: Original = lambda path: UNREAD,
 ) -> Commit:
     """Write what changed in `workspace` since `baseline` to the user's folder, but for what is protected and what
     `refusal` has a reason against, given a path and what was done to it.
 
+    `original` gives the digest of a file that the baseline left unread; one that cannot be had equals no other.
     `journal` is a folder of the session's own, on the host. `progress` is called with (done, all) before each
     write and at the end. Raises `WorkspaceInvalid` where the folder is not the one that was staged, and
     `CommitFailed` where writing failed; everything was taken back then.
@@ -86,7 +88,7 @@ def commit(
         _new_patch(journal, theirs, baseline.source) as patch,
     ):
         with Folder.open(workspace) as ours:
-            wishes, refused = changes(ours, baseline, patch.folder / "after")
+            wishes, refused = changes(ours, baseline, patch.folder / "after", original)
         refused += [
             Conflict(wish.path, reason, "left as it is")
             for wish, reason in _kept_from(wishes, protection, refusal)

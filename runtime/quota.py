@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -36,12 +36,14 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class DiskQuota:
-    def __init__(self, files: Path, limit: int, most_files: int) -> None:
-        """`limit` in bytes and `most_files` are what may be added to what there is now."""
-        self._files = files
+    def __init__(self, folders: Sequence[Path], limit: int, most_files: int) -> None:
+        """`limit` in bytes and `most_files` are what may be added to what there is now in these folders, which share a
+        disk."""
+        self._folders = folders
+        self._files = folders[-1]
         self._limit = limit
         self._most_files = most_files
-        used = list(sizes(files))
+        used = list(self._sizes())
         self._used, self._count = sum(used), len(used)
         self._most_free = (
             self._free()
@@ -76,7 +78,7 @@ class DiskQuota:
     def _walk(self) -> str | None:
         used = count = 0
         try:
-            for size in sizes(self._files):
+            for size in self._sizes():
                 used, count = used + size, count + 1
                 if used - self._used > self._limit:
                     return f"the session's files have grown by more than {self._limit:,} bytes"
@@ -87,6 +89,10 @@ class DiskQuota:
         except Moved:
             return "folders were moved away while the session's files were measured"
         return None
+
+    def _sizes(self) -> Iterator[int]:
+        for folder in self._folders:
+            yield from sizes(folder)
 
     def _free(self) -> tuple[int, int]:
         status = os.statvfs(self._files)

@@ -14,11 +14,14 @@ from pathlib import Path
 
 from mulligan.runtime.commit import recover
 from mulligan.runtime.errors import CommitFailed, WorkspaceInvalid
+from mulligan.sandbox import overlay
 from mulligan.sandbox.snapshots.removal import remove_folder
 
 #: names in a session's folder: the mark that its files are kept, the lock of whoever reads them, and the mark that it
 #: is being opened, or waits in a pool: nothing of it is history yet
 KEPT, READERS, WAITING = "kept", "readers", "waiting"
+#: the folder with what was written over the user's folder, where the workspace is an overlay
+LAYER = "layer"
 
 
 class Owner:
@@ -56,14 +59,22 @@ def remove_files(folder: Path) -> bool:
     with _lock(folder / READERS, fcntl.LOCK_EX) as held:
         if held:
             (folder / KEPT).unlink(missing_ok=True)
+            _unmount(folder)
             for name in (
                 "output",
                 "store",
+                LAYER,
                 "files",
             ):  # the last one is what marks a session that was not closed
                 remove_folder(folder / name)
             (folder / READERS).unlink(missing_ok=True)
     return held
+
+
+def _unmount(folder: Path) -> None:
+    """A mount outlives the process that made it, where that was killed."""
+    if (folder / LAYER).is_dir():
+        overlay.unmount(folder / "files" / "workspace")
 
 
 @contextmanager
@@ -109,6 +120,7 @@ def _remove_if_dead(folder: Path) -> bool:
         with suppress(WorkspaceInvalid, CommitFailed):  # its record stays, for another try
             recover(folder / "commits")
         if (folder / WAITING).exists():
+            _unmount(folder)
             remove_folder(folder)
             return True
         return not (folder / KEPT).exists() and remove_files(folder)

@@ -72,7 +72,8 @@ class Page:
 
     def opened(self, session: Session, workspace: str | None, seconds: float) -> None:
         report = session.report
-        kept = f"a copy of {printable(workspace)}" if workspace else "an empty workspace"
+        way = "over" if report.workspace.startswith("an overlay") else "a copy of"
+        kept = f"{way} {printable(workspace)}" if workspace else "an empty workspace"
         said = f"{report.engine} {report.version}, {kept}, open in {spell(seconds)}"
         self._line(Text.assemble(("mulligan  ", "bold"), (said, "dim")))
         if session.ungranted:

@@ -33,28 +33,32 @@ from mulligan.runtime.checkpoint import Checkpoints, Restoration
 from mulligan.runtime.commit import Commit
 from mulligan.runtime.diffs.diff import Diff
 from mulligan.runtime.diffs.parsing import Parsing
-from mulligan.runtime.errors import NothingToUndo, SessionBusy, SessionClosed
+from mulligan.runtime.errors import CommitFailed, NothingToUndo, SessionBusy, SessionClosed
+from mulligan.runtime.folder import transfer
 from mulligan.runtime.grants import bounds_outcomes, check_enforced, grant_limits, grant_network, ungranted
 from mulligan.runtime.history import History
 from mulligan.runtime.importing import Count, Progress
+from mulligan.runtime.layering import Brought, Place, bring, engine_sees_mounts, unlay
 from mulligan.runtime.ledger import Ledger
 from mulligan.runtime.matter import Decided
 from mulligan.runtime.past import sessions_folder
 from mulligan.runtime.question import Approve
 from mulligan.runtime.quota import DiskQuota
-from mulligan.runtime.remains import KEPT, WAITING, Owner, remove_files, remove_remains
+from mulligan.runtime.remains import KEPT, LAYER, WAITING, Owner, remove_files, remove_remains
 from mulligan.runtime.standing import Standing
 from mulligan.runtime.step import Action, Reach, Step
 from mulligan.runtime.story import Story, Ticket
 from mulligan.runtime.timeline import Timeline
 from mulligan.runtime.transcript import Transcripts
+from mulligan.runtime.unfolding import unfold
 from mulligan.runtime.usage import SessionUsage, measure
 from mulligan.runtime.user import claim_user
-from mulligan.runtime.workspace import Baseline, await_tick, stage, tick
+from mulligan.runtime.workspace import Baseline, await_tick, tick
 from mulligan.sandbox.client import Exchange
 from mulligan.sandbox.confined import Confined, enter, prepare_files
 from mulligan.sandbox.engines import choose
-from mulligan.sandbox.isolation import Engine, Isolation, Limits, Report
+from mulligan.sandbox.errors import SnapshotError
+from mulligan.sandbox.isolation import WRITABLE, Engine, Isolation, Limits, Report
 from mulligan.sandbox.kernel import GRACE
 from mulligan.sandbox.messages import Event
 from mulligan.sandbox.snapshots import SnapshotStore
@@ -97,6 +101,7 @@ class Task:
     progress: Progress | None
     keep: bool
     exclude: Exclusion
+    staging: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +117,19 @@ class Folders:
     @property
     def workspace(self) -> Path:
         return self.files / "workspace"
+
+    @property
+    def layer(self) -> Path:
+        """Where the workspace is an overlay: what was written over the user's folder."""
+        return self.root / LAYER
+
+    @property
+    def written(self) -> tuple[Path, ...]:
+        """The folders whose files are the session's own, on the disk."""
+        if not self.layer.is_dir():
+            return (self.files,)
+        beside = (self.files / name for name in WRITABLE if name != self.workspace.name)
+        return (*beside, self.layer / "upper")
 
     @property
     def store(self) -> Path:
@@ -148,6 +166,7 @@ class Session:
         self._confined: Confined
         self._policy: Policy
         self._baseline: Baseline
+        self._brought = Brought(Baseline(source=None), "empty")
         self._ledger: Ledger
         self._protected: Protected | None = None
         self._outcomes: OutcomeJudge | None = None
@@ -256,7 +275,7 @@ class Session:
     @property
     def report(self) -> Report:
         """What confines this session, and which bounds the operating system enforces."""
-        report = self._story.confined.report
+        report = replace(self._story.confined.report, workspace=self._brought.how)
         if self._protected is None:
             return report
         return replace(report, bounds={**report.bounds, "protect": self._protected.wire.bound()})
@@ -268,7 +287,7 @@ class Session:
 
     @property
     def workspace(self) -> Path:
-        """The staged copy of the user's folder, on the host. What is in it was written by the agent's code."""
+        """What the session has of the user's folder, on the host. What is in it was written by the agent's code."""
         return self.folders.workspace
 
     def usage(self) -> SessionUsage:
@@ -316,6 +335,8 @@ class Session:
         return self._do(self._uncommit).result()
 
     def _commit(self, progress: committing.Progress | None) -> Commit:
+        if self._brought.layered is not None:
+            self._unfold()
         refusal = self._outcomes.refusal if self._outcomes is not None else lambda path, did: None
         done = committing.commit(
             self.folders.workspace,
@@ -324,17 +345,38 @@ class Session:
             progress=progress,
             protection=Protection(self._policy.files.protect),
             refusal=refusal,
+            original=self._original,
         )
         self._baseline = done.baseline
         self._commits.append(done)
         self._story.note("committed", _commit_record(done))
         return done
 
+    def _unfold(self) -> None:
+        try:
+            unfold(self.workspace, self.folders.written[-1])
+        except OSError as error:
+            raise CommitFailed(
+                f"a renamed folder could not be taken out of the user's: {error.strerror}; nothing was written",
+                hint="make room on the disk, or end what works in the folder, then commit again",
+            ) from error
+
+    def _original(self, path: bytes) -> bytes:
+        """The digest of what a file of the user's held when the session began; of no file, where that is not known."""
+        first, _ = self._story.snapshot_of(0)
+        try:
+            with self._store.as_file(first, os.fsencode(self.workspace.name) + b"/" + path) as file:
+                return transfer(file, None)
+        except SnapshotError:
+            return b"not known"
+
     def _uncommit(self) -> Commit:
         if not self._commits:
             raise NothingToUndo(
                 "no commit to take back", hint="commit() writes the workspace's changes first"
             )
+        if self._brought.layered is not None:
+            self._unfold()
         done = committing.revert(self._commits[-1], self._baseline)
         self._commits.pop()
         self._baseline = done.baseline
@@ -411,7 +453,7 @@ class Session:
         """On the session's own thread: everything that it will use belongs to that thread."""
         engine = choose(order.isolation)
         self._prepare(order, engine)
-        self._stage(task)  # a folder that cannot be one is said before anything is started
+        self._stage(task, _obstacle(task, engine))  # what cannot be one is said before anything is started
         self._start(engine)
         self._begin(task)
 
@@ -422,7 +464,7 @@ class Session:
         self._start(engine)
 
     def _take_up(self, task: Task) -> None:
-        self._stage(task)
+        self._stage(task, "its sandbox was started before it")
         staged = tick()
         self._begin(task)
         await_tick(staged)
@@ -452,15 +494,20 @@ class Session:
         outlet = None if self._network is None else self._network.outlet
         self._enter = partial(enter, engine, described, folders.files, outlet, warm=order.warm)
 
-    def _stage(self, task: Task) -> None:
-        self._baseline = stage(
+    def _stage(self, task: Task, obstacle: str) -> None:
+        place = Place(self.folders.workspace, self.folders.layer)
+        self._brought = bring(
             task.workspace,
-            self.folders.workspace,
-            uid=self._uid,
-            gid=self._gid,
+            place,
+            staging=task.staging,
+            obstacle=obstacle,
+            user=(self._uid, self._gid),
             progress=task.progress,
             exclude=task.exclude.joined(task.policy.files.hidden),
         )
+        self._baseline = self._brought.baseline
+        if self._brought.layered is not None:
+            self._resources.callback(unlay, place)
 
     def _start(self, engine: Engine) -> None:
         engine.reap()
@@ -468,13 +515,15 @@ class Session:
         self._resources.callback(self._leave)
         self._store = SnapshotStore.open(self.folders.files, self.folders.store)
         self._resources.callback(self._store.close)
+        if self._brought.layered is not None:
+            self._store.lie_on(self._brought.layered.lower, self._brought.layered.folders)
 
     def _begin(self, task: Task) -> None:
         resources, folders, policy = self._resources, self.folders, task.policy
         self._policy = policy
         if policy.files.protect:
             self._protected = self._protect(policy)
-        quota = DiskQuota(folders.files, policy.resources.disk, policy.resources.files)
+        quota = DiskQuota(folders.written, policy.resources.disk, policy.resources.files)
         if bounds_outcomes(policy):
             self._outcomes = self._judge_outcomes(policy, quota)
         resources.callback(self._parsing.close)
@@ -643,6 +692,7 @@ def open_session(
     progress: Progress | None = None,
     keep: bool = False,
     approve: Approve | None = None,
+    staging: str = "auto",
 ) -> Session:
     """Open a session on a copy of `workspace` (an empty one when None).
 
@@ -655,6 +705,8 @@ def open_session(
     With `keep` the session's files and snapshots outlive it, for `mulligan diff`; `mulligan forget` removes them.
     `approve` is an async function that is given a `Question` where the policy says `ask`, and returns an `Answer`; it
     is awaited on a thread of its own. Without it, what would be asked about is denied.
+    `staging` is "auto" (a large folder is laid beneath an overlay where that can be had, as root; what you change in it
+    meanwhile shows through), "copy", or "overlay"; `report.workspace` says which it was, and why.
 
     Raises PolicyError for a broken glob or policy, or for one with a rule that would not be enforced;
     WorkspaceInvalid, NoIsolation, ImageMissing, ImageUnusable, SelfTestFailed.
@@ -671,7 +723,7 @@ def open_session(
         judge=grant_network(rules),
         asking=Asking(rules.approvals, approve, Standing.of(policy)),
     )
-    task = Task(None if workspace is None else Path(workspace), rules, progress, keep, excluded)
+    task = Task(None if workspace is None else Path(workspace), rules, progress, keep, excluded, staging)
     return make_session(sessions, partial(Session._open, order=order, task=task))
 
 
@@ -702,6 +754,7 @@ async def open_async(
     progress: Progress | None = None,
     keep: bool = False,
     approve: Approve | None = None,
+    staging: str = "auto",
 ) -> AsyncSession:
     """As `open`, for event loops; `await` it, or use it in `async with await mulligan.aopen(...)`. `approve` is awaited
     on the loop that this is called on."""
@@ -718,6 +771,7 @@ async def open_async(
         progress=progress,
         keep=keep,
         approve=None if approve is None else on_loop(approve, asyncio.get_running_loop()),
+        staging=staging,
     )
     return AsyncSession(await asyncio.to_thread(job))
 
@@ -733,6 +787,15 @@ def protecting(policy: Policy | str | os.PathLike[str] | None, globs: Sequence[s
     rules = policy.model_copy(update={"files": policy.files.model_copy(update={"protect": protect})})
     check_enforced(rules)
     return rules
+
+
+def _obstacle(task: Task, engine: Engine) -> str:
+    """Why the user's folder cannot lie beneath this session, or ""."""
+    if task.keep:
+        return "the session's files are to be kept"
+    if not engine_sees_mounts(engine.name):
+        return "the engine has mounts of its own, and does not see ours"
+    return ""
 
 
 def _remove_files(folders: Folders) -> None:

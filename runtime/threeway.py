@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +20,10 @@ from mulligan.runtime.folder import (
     same_content,
 )
 from mulligan.runtime.patch import Edit, Patch
-from mulligan.runtime.workspace import Baseline
+from mulligan.runtime.workspace import UNREAD, Baseline
+
+#: the digest of a file of the baseline that was not read, by its path: of what it held then
+Original = Callable[[bytes], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +54,12 @@ class Plan:
     conflicts: tuple[Conflict, ...]
 
 
-def changes(ours: Folder, baseline: Baseline, after: Path) -> tuple[list[Wish], list[Conflict]]:
+def changes(
+    ours: Folder, baseline: Baseline, after: Path, original: Original
+) -> tuple[list[Wish], list[Conflict]]:
     """What the workspace holds that the baseline does not; contents are copied to the folder `after`, so
-    that nothing which goes on running in the sandbox can change them afterwards."""
+    that nothing which goes on running in the sandbox can change them afterwards. `original` gives the digests of what
+    the baseline did not read."""
     wishes: list[Wish] = []
     refused: dict[bytes, str] = {}
     seen: set[bytes] = set()
@@ -68,6 +74,7 @@ def changes(ours: Folder, baseline: Baseline, after: Path) -> tuple[list[Wish], 
         base = baseline.entries.get(path)
         if base is not None and _untouched(base, status):
             continue
+        base = _read_now(path, base, original)
         kept = after / str(len(wishes))
         try:
             mine = _sanitised(ours.read(path, kept))
@@ -81,9 +88,15 @@ def changes(ours: Folder, baseline: Baseline, after: Path) -> tuple[list[Wish], 
         else:
             wishes.append(Wish(path, base, mine, kept))
     gone = [path for path in baseline.entries if path not in seen and not _hidden(path, refused)]
-    wishes += [Wish(path, baseline.entries[path], None) for path in gone]
+    wishes += [Wish(path, _read_now(path, baseline.entries[path], original), None) for path in gone]
     seen_whole = [wish for wish in wishes if wish.path not in refused]
     return seen_whole, [Conflict(path, reason, "left as it is") for path, reason in refused.items()]
+
+
+def _read_now(path: bytes, base: Entry | None, original: Original) -> Entry | None:
+    if base is None or base.kind is not Kind.FILE or base.content != UNREAD:
+        return base
+    return replace(base, content=original(path))
 
 
 def _untouched(base: Entry, status: os.stat_result) -> bool:

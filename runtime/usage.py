@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -47,7 +48,7 @@ class SessionUsage:
 
 def measure(held: kernel.Usage, folders: Folders) -> SessionUsage:
     """Takes as long as there are files."""
-    disk = _sizes(folders.files)
+    disk = _sizes(folders.written)
     history = sum(map(_size, (folders.store, folders.output, folders.journal)))
     history += sum(path.stat().st_blocks * 512 for path in folders.root.glob("ledger.db*"))
     return SessionUsage(
@@ -68,8 +69,8 @@ def _size(folder: Path) -> int:
     return sum(sizes(folder)) if folder.is_dir() else 0
 
 
-def _sizes(folder: Path) -> list[int] | None:
+def _sizes(folders: Iterable[Path]) -> list[int] | None:
     for _ in range(TRIES):
         with suppress(Moved):
-            return list(sizes(folder))
+            return [size for folder in folders for size in sizes(folder)]
     return None

@@ -39,7 +39,10 @@ from mulligan.runtime.importing import Count, Progress
 Tree = list[tuple[bytes, os.stat_result]]
 
 _COARSE = 5  # CLOCK_REALTIME_COARSE, for which Python has no name
-_MODE = 0o777  # setuid, setgid and sticky stay outside: in the sandbox they would mean nothing good
+#: what stands for the content of a file that nobody has read: no digest is empty
+UNREAD = b""
+
+MODE = 0o777  # setuid, setgid and sticky stay outside: in the sandbox they would mean nothing good
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,10 +88,10 @@ def stage(
         with Folder.open(target) as copy:
             _own(copy.descriptor, uid, gid)
         return Baseline(source=None)
-    real = _checked(source, target)
+    real = checked(source, target)
     try:
         with Folder.open(real) as original, Folder.open(target) as copy:
-            return _Staging(original, copy, uid, gid).run(progress, exclude)
+            return Staging(original, copy, uid, gid).run(progress, exclude)
     except OSError as error:
         raise _unusable(real, error) from error
 
@@ -104,7 +107,7 @@ def tick() -> int:
     return time.clock_gettime_ns(_COARSE)
 
 
-def _checked(source: Path, target: Path) -> Path:
+def checked(source: Path, target: Path) -> Path:
     try:
         real = source.resolve(strict=True)
     except (OSError, RuntimeError) as error:
@@ -132,7 +135,7 @@ def _unusable(real: Path, error: OSError) -> WorkspaceInvalid:
     return WorkspaceInvalid(f"the workspace cannot be copied: {where}: {error.strerror}", hint=hint)
 
 
-class _Staging:
+class Staging:
     """One copy in progress, folder by folder."""
 
     def __init__(self, original: Folder, copy: Folder, uid: int, gid: int) -> None:
@@ -145,12 +148,8 @@ class _Staging:
     def run(self, progress: Progress | None, exclude: Exclusion) -> Baseline:
         tree = walk(self.original, exclude)
         count = Count(progress, "copying", len(tree), sum(content_of(status) for _, status in tree))
-        for folder, group in itertools.groupby(tree, key=lambda item: item[0].rpartition(b"/")[0]):
-            with self.original.at(folder) as there, self.copy.at(folder) as here:
-                for path, status in group:
-                    self._entry(path, status, there, here)
-                    count.add(content_of(status))
-        self._finish_folders(tree)
+        self.bring(tree, count)
+        self.finish_folders(tree)
         return Baseline(
             source=self.original.path,
             identity=self.original.identity,
@@ -160,13 +159,21 @@ class _Staging:
             excluded=exclude,
         )
 
+    def bring(self, tree: Tree, count: Count) -> None:
+        """Copy these, in the order of a walk. `finish_folders` comes last."""
+        for folder, group in itertools.groupby(tree, key=lambda item: item[0].rpartition(b"/")[0]):
+            with self.original.at(folder) as there, self.copy.at(folder) as here:
+                for path, status in group:
+                    self._entry(path, status, there, here)
+                    count.add(content_of(status))
+
     def _entry(self, path: bytes, status: os.stat_result, there: int, here: int) -> None:
         name = path.rpartition(b"/")[2]
         try:
             match kind_of(status):
                 case Kind.FOLDER:
                     os.mkdir(name, 0o700, dir_fd=here)
-                    self.entries[path] = Entry(kind=Kind.FOLDER, mode=status.st_mode & _MODE)
+                    self.entries[path] = Entry(kind=Kind.FOLDER, mode=status.st_mode & MODE)
                 case Kind.LINK:
                     self.entries[path] = self._link(name, status, there, here)
                 case Kind.FILE:
@@ -208,24 +215,24 @@ class _Staging:
         digest = transfer(source, target)
         copy_xattrs(source, target, "user.")
         _own(target, self.uid, self.gid)
-        os.fchmod(target, status.st_mode & _MODE)
+        os.fchmod(target, status.st_mode & MODE)
         os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
         made = os.fstat(target)
-        mode = status.st_mode & _MODE
+        mode = status.st_mode & MODE
         return Entry(kind=Kind.FILE, mode=mode, size=made.st_size, content=digest, key=key_of(made))
 
-    def _finish_folders(self, tree: Tree) -> None:
+    def finish_folders(self, tree: Tree) -> None:
         """Modes and times of folders, deepest first, when nothing is put into them any more."""
         folders = [(path, status) for path, status in tree if stat.S_ISDIR(status.st_mode)]
         for path, status in sorted(folders, key=lambda item: item[0].count(b"/"), reverse=True):
             with self.original.parent(path) as (there, name), self.copy.parent(path) as (here, _):
-                self._finish(status, _reopen(name, there), _reopen(name, here), status.st_mode & _MODE)
+                self._finish(status, _reopen(name, there), _reopen(name, here), status.st_mode & MODE)
         status = os.fstat(self.original.descriptor)
         self._finish(
             status,
             os.dup(self.original.descriptor),
             os.dup(self.copy.descriptor),
-            status.st_mode & _MODE | 0o700,
+            status.st_mode & MODE | 0o700,
         )
 
     def _finish(self, status: os.stat_result, source: int, target: int, mode: int) -> None:
@@ -239,11 +246,15 @@ class _Staging:
             os.close(target)
 
 
-def walk(original: Folder, exclude: Exclusion) -> Tree:
-    """What is to be brought in, as `Folder.walk` has it. Raises OSError for what may not be looked into."""
+def walk(original: Folder, exclude: Exclusion, hidden: list[bytes] | None = None) -> Tree:
+    """What is to be brought in, as `Folder.walk` has it; what is left out is added to `hidden`. Raises OSError for what
+    may not be looked into."""
 
-    def left_out(path: bytes, folder: bool) -> str | None:
-        return exclude.glob_of(path, folder=folder)
+    def left_out(path: bytes, folder: bool) -> bool:
+        out = exclude.glob_of(path, folder=folder) is not None
+        if out and hidden is not None:
+            hidden.append(path)
+        return out
 
     return list(original.walk(_refuse, left_out))
 

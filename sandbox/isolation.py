@@ -108,7 +108,8 @@ class Report:
     """What confines this session: `engine` and its version, and for each bound who enforces it and how.
 
     `probes` are the self-test's results, filled in by `selftest.py` once the sandbox has answered: name of the
-    probe -> what was observed. A session is not opened unless every probe held.
+    probe -> what was observed. A session is not opened unless every probe held. `workspace` says by which way the
+    user's folder was brought in.
     """
 
     engine: str
@@ -116,6 +117,7 @@ class Report:
     image: str
     bounds: Mapping[str, Bound]
     probes: Mapping[str, str] = field(default_factory=dict)
+    workspace: str = ""
 
 
 class Sandbox(Protocol):

@@ -20,7 +20,9 @@ from typing import BinaryIO
 
 from mulligan.sandbox.errors import StoreDamaged
 from mulligan.sandbox.snapshots import content
+from mulligan.sandbox.snapshots.entry import is_reference
 from mulligan.sandbox.snapshots.index import Index, Place
+from mulligan.sandbox.snapshots.lower import Lower
 
 #: Contents up to this many bytes go in the pack.
 SMALL = 1 << 20
@@ -53,6 +55,10 @@ class Blobs:
         self._added = 0  #: bytes of the files that are pending
         self.size = 0  #: bytes of the files that are kept
         self.pending: dict[bytes, Place] = {}
+        self.lower: Lower | None = None  #: whom references are for
+        self.captured: dict[bytes, bytes] = {}  #: what will be, of these, when the index commits
+        if index.lower is not None:
+            self.lower = Lower(index.lower[0], Path(os.fsdecode(index.lower[1])))
 
     @classmethod
     def open(cls, folder: Path, index: Index) -> Blobs:
@@ -127,6 +133,21 @@ class Blobs:
             self.pending[key] = Place(0, 0, size)
         return key, size
 
+    def capture(self, reference: bytes) -> None:
+        """Keep what a reference stands for, because the path is about to be another. Where the user has changed it
+        there is nothing to keep, and whoever wants it back is told."""
+        if self.lower is None or reference in self._index.captured or reference in self.captured:
+            return
+        self._begun = True
+        with suppress(StoreDamaged):
+            with self.lower.open(reference) as fd:
+                size = os.fstat(fd).st_size
+                if size <= SMALL and len(data := content.read(fd, SMALL + 1, size)) <= SMALL:
+                    key = self.add_small(data, None)
+                else:
+                    key, _ = self.add_large(fd, likely_here=False)
+            self.captured[reference] = key  # not before it is known that it was the same to the end
+
     def seal(self) -> None:
         """Make all that was added durable. The caller commits the index next, then calls `begin` for another."""
         if self._new:
@@ -147,6 +168,7 @@ class Blobs:
         self.size += self._added
         self.pending = {}
         self._new.clear()
+        self.captured = {}
         self._few.clear()
         self._begun = self._spilled = False
         self._offset = self._added = self._size_of_new = 0
@@ -171,11 +193,25 @@ class Blobs:
 
     def read(self, key: bytes, limit: int | None = None) -> bytes:
         """A content, or its first `limit` bytes; all of it is verified first. Raises StoreDamaged."""
-        place = self._place(key)
-        if place.pack:
+        key = self._index.captured.get(key, key)
+        if not is_reference(key) and (place := self._place(key)).pack:
             return self._packed(key, place)[:limit]
-        with self._verified(key) as fd:
-            return content.read(fd, place.length if limit is None else min(limit, place.length), place.length)
+        with self._opened(key) as fd:
+            size = os.fstat(fd).st_size
+            return content.read(fd, size if limit is None else min(limit, size), size)
+
+    @contextmanager
+    def as_file(self, key: bytes) -> Iterator[int]:
+        """A content as an open file, to read. Raises StoreDamaged, after the block too."""
+        key = self._index.captured.get(key, key)
+        if not is_reference(key) and (place := self._place(key)).pack:
+            with open(os.memfd_create("content"), "wb", buffering=0) as file:
+                content.write(file.fileno(), self._packed(key, place))
+                os.ftruncate(file.fileno(), place.length)
+                yield file.fileno()
+            return
+        with self._opened(key) as fd:
+            yield fd
 
     def pour(self, key: bytes, target: int) -> None:
         """Make the content of an open file this one, in place. Raises StoreDamaged before anything is
@@ -184,12 +220,12 @@ class Blobs:
         It is overwritten and then cut, so that it is never shorter than both what it was and what it becomes:
         a process that has it mapped meets no end too early.
         """
-        place = self._place(key)
-        if place.pack:
+        key = self._index.captured.get(key, key)
+        if not is_reference(key) and (place := self._place(key)).pack:
             content.write(target, self._packed(key, place))
             os.ftruncate(target, place.length)
             return
-        with self._verified(key) as fd:
+        with self._opened(key) as fd:
             if not content.clone(fd, target):
                 content.overwrite(fd, target)
 
@@ -200,6 +236,12 @@ class Blobs:
                 self._packed(key, place) if place.pack else self._verify_large(key, place)
             except StoreDamaged as error:
                 yield error.message + self._index.whose(key.hex())
+        for reference in self._index.references():
+            try:
+                with self._opened(reference):
+                    pass
+            except StoreDamaged as error:
+                yield error.message
 
     def _has(self, key: bytes) -> bool:
         return key in self.pending or self._index.place(key) is not None
@@ -247,6 +289,18 @@ class Blobs:
         if self._reading is not None:
             os.close(self._reading[1])
             self._reading = None
+
+    @contextmanager
+    def _opened(self, key: bytes) -> Iterator[int]:
+        """A content that has a file: of the store's, or of the user's."""
+        if not is_reference(key):
+            with self._verified(key) as fd:
+                yield fd
+        elif self.lower is None:
+            raise StoreDamaged("the index refers to a folder that it does not name", hint=_HINT)
+        else:
+            with self.lower.open(key) as fd:
+                yield fd
 
     @contextmanager
     def _verified(self, key: bytes) -> Iterator[int]:
@@ -327,6 +381,9 @@ class Unkept:
         if likely_here:
             return content.large_key(fd)
         return b"new-%d" % next(self._new), os.fstat(fd).st_size
+
+    def capture(self, reference: bytes) -> None:
+        """Nothing: what is about to be put back is read where it lies."""
 
 
 @contextmanager

@@ -80,6 +80,10 @@ class Pass:
             f"INSERT INTO named SELECT {CONTENT_OF_AFTER}, count(*) FROM change"
             f" WHERE {CONTENT_OF_AFTER} IS NOT NULL GROUP BY 1"
         )
+        # the first snapshot stays, and what it refers to the user's folder for may be there no more
+        self._db.execute(
+            "INSERT INTO named SELECT lower(hex(key)), 1 FROM captured WHERE true ON CONFLICT DO UPDATE SET n = n + 1"
+        )
 
     def _remove(self, ids: Iterable[int], enough: Callable[[], bool]) -> tuple[int, ...]:
         """The oldest first, of those that can go; one that has become able to when its turn comes up."""

@@ -128,6 +128,12 @@ class Watches:
         self._lost = False
         self.detection = Detection("watches", f"{filesystem} reports changes")
 
+    @classmethod
+    def make(cls, limit: int, filesystem: str) -> Watches | None:
+        """None where there is no inotify."""
+        fd = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        return None if fd < 0 else cls(fd, limit, filesystem)
+
     def changed(self) -> set[bytes] | None:
         changed, self._missed = self._missed, set()
         if self._lost:
@@ -221,19 +227,23 @@ class Watches:
 
 def choose(root: int, limit: int) -> Detector:
     """Watches if they work on the tree that is open as `root`, for at most `limit` folders (0: none at all)."""
-    filesystem = _LOCAL.get(_magic(root))
+    filesystem = filesystem_of(root)
     if limit <= 0:
         return EveryFolder("watches were not wanted")
     if filesystem is None:
         return EveryFolder(f"filesystem {_magic(root):#x} is not known to report every change")
-    fd = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-    if fd < 0:
+    watches = Watches.make(limit, filesystem)
+    if watches is None:
         return EveryFolder(f"no inotify: {os.strerror(ctypes.get_errno())}")
-    watches = Watches(fd, limit, filesystem)
     if _reports(watches, root):
         return watches
     watches.close()
     return EveryFolder("a change of the root was not reported")
+
+
+def filesystem_of(fd: int) -> str | None:
+    """The name of the filesystem that something open lies on; None where not all of its changes pass through here."""
+    return _LOCAL.get(_magic(fd))
 
 
 def _reports(watches: Watches, root: int) -> bool:

@@ -95,6 +95,15 @@ class FilesRestored:
     stands: tuple[Unrestored, ...]
 
 
+#: How a reference begins: what a file's entry has in the place of a key where the user's own file lies beneath it
+#: (lower.py). A key is a hash of 32 bytes; a reference is longer.
+REFERENCE = b"lower file: "
+
+
+def is_reference(data: bytes | None) -> bool:
+    return data is not None and len(data) > 32 and data.startswith(REFERENCE)
+
+
 def compose(*deltas: Iterable[Change]) -> tuple[Change, ...]:
     """One difference instead of several in a row, sorted by path; paths that end as they began drop out."""
     whole: dict[bytes, Change] = {}

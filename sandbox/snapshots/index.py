@@ -12,15 +12,24 @@ import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mulligan.sandbox.errors import SnapshotError, SnapshotUnknown, StoreDamaged
-from mulligan.sandbox.snapshots.entry import CONTENT_OF_AFTER, Change, Entry, Snapshot, decode, encode
+from mulligan.sandbox.snapshots.entry import (
+    CONTENT_OF_AFTER,
+    Change,
+    Entry,
+    Snapshot,
+    decode,
+    encode,
+    is_reference,
+)
 
 #: The format. An index of another one is refused.
-VERSION = 2
+VERSION = 3
 
 _SCHEMA = f"""
 BEGIN;
@@ -30,6 +39,8 @@ CREATE TABLE change (snapshot INTEGER, path BLOB, before TEXT, after TEXT,
 CREATE TABLE beyond (snapshot INTEGER, path BLOB);
 CREATE TABLE blob (key BLOB PRIMARY KEY, pack INTEGER, offset INTEGER, length INTEGER) WITHOUT ROWID;
 CREATE TABLE few (pack INTEGER PRIMARY KEY, data BLOB);
+CREATE TABLE lower (one INTEGER PRIMARY KEY CHECK (one = 1), place BLOB, folder BLOB);
+CREATE TABLE captured (reference BLOB PRIMARY KEY, key BLOB) WITHOUT ROWID;
 CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), head INTEGER, intent INTEGER, given INTEGER);
 INSERT INTO state VALUES (1, NULL, NULL, 0);
 PRAGMA user_version = {VERSION};
@@ -39,6 +50,8 @@ COMMIT;
 _TABLES = "SELECT name, sql FROM sqlite_schema ORDER BY name"
 
 _HINT = "The store's disk or somebody changed it: keep its folder for a look, and open a new session."
+
+NOTHING: Mapping[bytes, bytes] = {}
 
 #: A row of `change`, but for the snapshot: path, before, after
 Row = tuple[bytes, str | None, str | None]
@@ -65,6 +78,10 @@ class Index:
         self.intent: int | None = None
         self._given = 0  #: the greatest id that was given out, also to those that were let go
         self._size: int | None = None  #: where it was asked for since the last change
+        #: references to files of the user's -> the contents that were kept of them
+        self.captured: dict[bytes, bytes] = {}
+        #: where the user's folder lies in the tree, and where it is
+        self.lower: tuple[bytes, bytes] | None = None
 
     @classmethod
     def open(cls, path: Path) -> Index:
@@ -114,6 +131,8 @@ class Index:
     def refresh(self) -> None:
         """Learn anew what is committed."""
         self.parents = dict(self._db.execute("SELECT id, parent FROM snapshot"))
+        self.captured = dict(self._db.execute("SELECT reference, key FROM captured"))
+        self.lower = self._db.execute("SELECT place, folder FROM lower").fetchone()
         state = self._db.execute("SELECT head, intent, given FROM state").fetchone()
         if state is None:
             raise sqlite3.DatabaseError("its state is missing")
@@ -134,11 +153,22 @@ class Index:
             )
         return id
 
+    def lie_on(self, place: bytes, folder: bytes) -> None:
+        """From now on entries below `place` may refer to files of the user's `folder`."""
+        with self._transaction():
+            self._db.execute("INSERT OR REPLACE INTO lower VALUES (1, ?, ?)", (place, folder))
+        self.lower = place, folder
+
     def commit(
-        self, snapshot: Snapshot, blobs: Mapping[bytes, Place], few: bytes | None, intent: int | None
+        self,
+        snapshot: Snapshot,
+        blobs: Mapping[bytes, Place],
+        few: bytes | None,
+        intent: int | None,
+        captured: Mapping[bytes, bytes] = NOTHING,
     ) -> None:
-        """Record a snapshot as the new head, if it is new, with its contents and the pack of a `few` of them, and
-        whether a restore is under way. All or nothing.
+        """Record a snapshot as the new head, if it is new, with its contents and the pack of a `few` of them, what was
+        `captured` of the user's folder, and whether a restore is under way. All or nothing.
         """
         with self._transaction():
             if snapshot.id not in self.parents:
@@ -153,6 +183,7 @@ class Index:
                 self._db.executemany(
                     "INSERT INTO change VALUES (?, ?, ?, ?)", ((snapshot.id, *row) for row in rows)
                 )
+                self._db.executemany("INSERT OR IGNORE INTO captured VALUES (?, ?)", captured.items())
                 if few is not None:
                     self._db.execute("INSERT INTO few VALUES (?, ?)", (snapshot.id, few))
                 self._db.executemany(
@@ -160,6 +191,7 @@ class Index:
                 )
             self._db.execute("UPDATE state SET head = ?, intent = ?", (snapshot.id, intent))
         self.head, self.intent = snapshot.id, intent
+        self.captured |= captured
         self.parents[snapshot.id] = snapshot.parent
         self._given = max(self._given, snapshot.id)
 
@@ -206,7 +238,23 @@ class Index:
         sealed = self._rows("SELECT digest FROM snapshot WHERE id = ?", (id,))
         if sealed != [(digest(id, self.parents[id], rows),)]:
             raise StoreDamaged(f"the record of snapshot {id} is not what was stored", hint=_HINT)
-        return [Change(path, decode(before), decode(after)) for path, before, after in rows]
+        return [Change(path, self._decoded(before), self._decoded(after)) for path, before, after in rows]
+
+    def resolved(self, changes: Iterable[Change]) -> tuple[Change, ...]:
+        """The same with what was captured in the place of references, without those that are then none."""
+        if not self.captured:
+            return tuple(changes)
+        found = (Change(each.path, self._kept(each.before), self._kept(each.after)) for each in changes)
+        return tuple(each for each in found if each.before != each.after)
+
+    def _decoded(self, text: str | None) -> Entry | None:
+        """An entry; with the content that was captured, where there is one, in the place of a reference."""
+        return self._kept(decode(text))
+
+    def _kept(self, entry: Entry | None) -> Entry | None:
+        if entry is None or entry.data is None or (key := self.captured.get(entry.data)) is None:
+            return entry
+        return replace(entry, data=key)
 
     def entry(self, id: int, path: bytes) -> Entry | None:
         """One path at a snapshot, found in its newest ancestor that changed it. Raises StoreDamaged when that cannot be
@@ -215,7 +263,7 @@ class Index:
         for ancestor in self.lineage(id):
             if rows := self._rows(query, (ancestor, path)):
                 try:
-                    return decode(rows[0][0])
+                    return self._decoded(rows[0][0])
                 except ValueError as error:
                     raise StoreDamaged(
                         f"the record of snapshot {ancestor} is not what was stored", hint=_HINT
@@ -240,6 +288,12 @@ class Index:
         query = "SELECT substr(data, ?, ?) FROM few WHERE pack = ?"
         rows = self._rows(query, (place.offset + 1, place.length, place.pack))
         return bytes(rows[0][0] or b"") if rows else None  # of nothing, SQLite cuts NULL
+
+    def references(self) -> list[bytes]:
+        """Those that nothing was captured of: what they stand for lies in the user's folder, and nowhere else."""
+        query = f"SELECT DISTINCT {CONTENT_OF_AFTER} FROM change WHERE length({CONTENT_OF_AFTER}) > 64"
+        found = (bytes.fromhex(key) for (key,) in self._rows(query))
+        return [each for each in found if is_reference(each) and each not in self.captured]
 
     def blobs(self) -> list[tuple[bytes, Place]]:
         rows = self._rows("SELECT key, pack, offset, length FROM blob ORDER BY pack, offset")
@@ -279,7 +333,7 @@ class Index:
         query = f"SELECT DISTINCT {CONTENT_OF_AFTER} FROM change WHERE {CONTENT_OF_AFTER} IS NOT NULL"
         have = {key.hex() for (key,) in self._rows("SELECT key FROM blob")}
         for (key,) in self._rows(query):
-            if key not in have:
+            if key not in have and not is_reference(bytes.fromhex(key)):
                 whose = self.whose(key)
                 yield f"content {key} is not in the index{whose}"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -91,6 +91,9 @@ class StoreReader:
 
     def read(self, id: int, path: bytes, limit: int | None = None) -> bytes:
         """A file's content at a snapshot, or its first `limit` bytes; verified whole. Raises StoreDamaged."""
+        return self._blobs.read(self._content(id, path), limit)
+
+    def _content(self, id: int, path: bytes) -> bytes:
         entry = self._index.entry(self._index.require(id), path)
         if entry is None or entry.kind is not Kind.FILE or entry.data is None:
             what = "nothing" if entry is None else f"a {entry.kind}"
@@ -99,7 +102,13 @@ class StoreReader:
             )
             failure.errno = errno.ENOENT if entry is None else errno.EINVAL
             raise failure
-        return self._blobs.read(entry.data, limit)
+        return entry.data
+
+    @contextmanager
+    def as_file(self, id: int, path: bytes) -> Iterator[int]:
+        """A file's content at a snapshot, open to read. Raises as `read` does, also after the block."""
+        with self._blobs.as_file(self._content(id, path)) as fd:
+            yield fd
 
     def verify(self) -> tuple[str, ...]:
         """Read everything that is kept again: the index, each snapshot's record, each content. The names of what is

@@ -22,8 +22,9 @@ from dataclasses import replace
 from mulligan.sandbox.snapshots.blobs import SMALL, Blobs, Unkept
 from mulligan.sandbox.snapshots.content import read
 from mulligan.sandbox.snapshots.detector import Detector
-from mulligan.sandbox.snapshots.entry import Change, Entry, Kind, kind_of
+from mulligan.sandbox.snapshots.entry import Change, Entry, Kind, is_reference, kind_of
 from mulligan.sandbox.snapshots.folders import Folders, handle, open_file, read_xattrs
+from mulligan.sandbox.snapshots.lower import Lower
 from mulligan.sandbox.snapshots.manifest import DIRTY, Known, Manifest, split, too_deep
 
 #: The coarsest tick of the clock that file times are taken from.
@@ -52,8 +53,10 @@ class Scan:
         now_ns: int,
         times_tell: bool,
         looked_at: Callable[[int], None] | None = None,
+        lower: Lower | None = None,
     ) -> None:
-        """`looked_at` is called with the size of each entry that is read, in bytes."""
+        """`looked_at` is called with the size of each entry that is read, in bytes. What is the user's own file in
+        `lower` is not read."""
         self._folders = folders
         self._manifest = manifest
         self._blobs = blobs
@@ -62,6 +65,7 @@ class Scan:
         self._settled_ns = now_ns - _TICK_NS
         self._times_tell = times_tell
         self._looked_at = looked_at
+        self._lower = lower
         self._before: dict[bytes, Entry | None] = {}
         self._inodes: set[int] = set()
         self._visited: set[bytes] = set()
@@ -247,7 +251,7 @@ class Scan:
         path = folder + b"/" + name if folder else name
         for _ in range(3):
             try:
-                found = self._read(self._folders.at(folder), name, st, known)
+                found = self._read(self._folders.at(folder), path, st, known)
                 self._put(path, known, found)
                 if self._looked_at is not None:
                     self._looked_at(found.entry.size)
@@ -264,10 +268,13 @@ class Scan:
         self._manifest.soil(path)
         return known
 
-    def _read(self, fd: int, name: bytes, st: os.stat_result, known: Known | None) -> Known:
-        kind = kind_of(st.st_mode)
+    def _read(self, fd: int, path: bytes, st: os.stat_result, known: Known | None) -> Known:
+        kind, name = kind_of(st.st_mode), split(path)[1]
         if known is None and self._passing:
             return self._plain(st, kind, ())
+        if kind is Kind.FILE and self._lower and (reference := self._lower.reference(path, st)):
+            with handle(fd, name) as it:
+                return self._plain(st, kind, read_xattrs(it), reference, st.st_size)
         if kind is Kind.FILE:
             return self._file(fd, name, known)
         if kind is Kind.SYMLINK:
@@ -309,6 +316,8 @@ class Scan:
 
     def _put(self, path: bytes, known: Known | None, found: Known) -> None:
         if known is not None:
+            if known.entry.data != found.entry.data:
+                self._keep_below(known)
             if known.entry.kind is Kind.FOLDER and found.entry.kind is not Kind.FOLDER:
                 self._gone(path, known)
             elif known.entry.links and found.nlink > 1:
@@ -320,10 +329,18 @@ class Scan:
     def _gone(self, path: bytes, known: Known) -> None:
         if known.entry.kind is Kind.FOLDER:
             for inner in reversed(list(self._manifest.below(path))):
-                self._note(inner, self._manifest.get(inner))
+                if (lost := self._manifest.get(inner)) is not None:
+                    self._keep_below(lost)
+                self._note(inner, lost)
                 self._manifest.remove(inner)
+        self._keep_below(known)
         self._note(path, known)
         self._manifest.remove(path)
+
+    def _keep_below(self, known: Known) -> None:
+        """What was known is about to be forgotten: where it was the user's own file, its content is kept now."""
+        if known.entry.kind is Kind.FILE and known.entry.data is not None and is_reference(known.entry.data):
+            self._blobs.capture(known.entry.data)
 
     def _note(self, path: bytes, known: Known | None) -> None:
         if path not in self._before:

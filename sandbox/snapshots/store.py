@@ -18,6 +18,7 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -36,6 +37,7 @@ from mulligan.sandbox.snapshots.entry import (
 from mulligan.sandbox.snapshots.folders import FOLDER, Folders
 from mulligan.sandbox.snapshots.heed import Heed
 from mulligan.sandbox.snapshots.index import Index, Stopped
+from mulligan.sandbox.snapshots.lower import Lower, LowerWatches
 from mulligan.sandbox.snapshots.manifest import Manifest
 from mulligan.sandbox.snapshots.reader import StoreReader
 from mulligan.sandbox.snapshots.restore import Restore
@@ -65,6 +67,7 @@ class SnapshotStore(StoreReader):
         self._folder = folder
         self._detector = detector
         self._manifest = Manifest()
+        self._below: LowerWatches | None = None
         self._mapped: frozenset[bytes] = frozenset()
 
     @classmethod
@@ -92,6 +95,14 @@ class SnapshotStore(StoreReader):
         store._resume()
         return store
 
+    def lie_on(self, lower: Lower, folders: Iterable[bytes], *, watches: int = MOST_WATCHES) -> None:
+        """Refer to the files of `lower`, and watch its `folders`, by their paths in it. Before the first snapshot."""
+        self._index.lie_on(lower.place, os.fsencode(lower.folder))
+        self._blobs.lower = lower
+        self._below = LowerWatches(lower, watches)
+        self._resources.callback(self._below.close)
+        self._below.begin(folders)
+
     @property
     def head(self) -> int | None:
         """The snapshot that the tree was last known to equal."""
@@ -100,6 +111,8 @@ class SnapshotStore(StoreReader):
     @property
     def detector(self) -> Detection:
         """How changes are found: by watches, or by a scan of everything; and why."""
+        if self._below is not None and self._below.why:
+            return Detection("scan", self._below.why)
         return self._detector.detection
 
     @property
@@ -169,7 +182,9 @@ class SnapshotStore(StoreReader):
             self._index.commit(Snapshot(head, self._index.parents[head], ()), {}, None, id)
             unkept = Unkept(passing=head == id)
             told = times_tell(self._root)
-            scan = Scan(folders, self._manifest, unkept, self._detector, time.time_ns(), told)
+            now_ns = time.time_ns()
+            lower = self._blobs.lower
+            scan = Scan(folders, self._manifest, unkept, self._detector, now_ns, told, None, lower)
             now = scan.run(None, mapped | self._mapped)
         self._mapped = mapped
         return compose(inverse(now), self.diff(head, id))
@@ -232,7 +247,7 @@ class SnapshotStore(StoreReader):
     ) -> Snapshot:
         """Scan, keep, commit. A tree that equals the head is the head; the intent to restore the head is none."""
         mapped, self._mapped = mapped | self._mapped, mapped
-        changed = self._detector.changed()
+        changed = self._changed()
         if thorough is None:
             thorough = bool(self._manifest.again) or self._names_changed(changed or ())
         if (thorough and not self._looks_the_same(mapped)) or not self._manifest.trusted:
@@ -242,9 +257,18 @@ class SnapshotStore(StoreReader):
         if snapshot.id != self.head or intent not in (None, self.head):
             with self._restarting(), _explained("take a snapshot"):
                 self._blobs.seal()
-                self._index.commit(snapshot, self._blobs.pending, self._blobs.few, intent)
+                captured = self._blobs.captured
+                self._index.commit(snapshot, self._blobs.pending, self._blobs.few, intent, captured)
                 self._blobs.done()
-        return snapshot
+        return replace(snapshot, changes=self._index.resolved(snapshot.changes))
+
+    def _changed(self) -> set[bytes] | None:
+        """The folders in which something may have changed; None: anywhere."""
+        changed = self._detector.changed()
+        if self._below is None:
+            return changed
+        below = self._below.changed(self._manifest.folders)
+        return None if changed is None or below is None else changed | below
 
     def _unchanged(self, changed: set[bytes] | None, mapped: frozenset[bytes]) -> Snapshot | None:
         """The head, if there is proof that nothing changed without a look at the tree."""
@@ -285,8 +309,8 @@ class SnapshotStore(StoreReader):
         id = self._index.next_id()
         with self._restarting(), _explained("take a snapshot"), Folders(self._root) as folders:
             self._blobs.begin(id)
-            told = times_tell(self._root)
-            scan = Scan(folders, self._manifest, self._blobs, self._detector, time.time_ns(), told, looked_at)
+            now_ns, told, lower = time.time_ns(), times_tell(self._root), self._blobs.lower
+            scan = Scan(folders, self._manifest, self._blobs, self._detector, now_ns, told, looked_at, lower)
             changes = scan.run(changed, mapped)
             if changes or self.head is None:
                 return Snapshot(id, self.head, changes, self._beyond())

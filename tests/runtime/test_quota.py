@@ -104,7 +104,7 @@ def test_folders_that_are_moved_away_while_they_are_measured_do_not_hide(files: 
 
 
 def test_too_many_files_are_too_much_whatever_they_hold(files: Path) -> None:
-    quota = DiskQuota(files, 1 << 40, most_files=100)
+    quota = DiskQuota([files], 1 << 40, most_files=100)
     for number in range(101):
         (files / str(number)).touch()
     fill(files, STRIDE)
@@ -113,7 +113,7 @@ def test_too_many_files_are_too_much_whatever_they_hold(files: Path) -> None:
 
 def test_what_is_freed_and_written_again_is_looked_at(files: Path) -> None:
     hold(files / "first", 3 * STRIDE)
-    quota = DiskQuota(files, STRIDE, 1000)
+    quota = DiskQuota([files], STRIDE, 1000)
     (files / "first").unlink()
     assert quota.exceeded() is None
     fill(files, 5 * STRIDE)
@@ -122,7 +122,7 @@ def test_what_is_freed_and_written_again_is_looked_at(files: Path) -> None:
 
 def test_what_was_there_at_the_start_does_not_count(files: Path) -> None:
     hold(files / "first", 3 * STRIDE)
-    quota = DiskQuota(files, 3 * STRIDE, 1000)
+    quota = DiskQuota([files], 3 * STRIDE, 1000)
     fill(files, STRIDE // 2)
     assert quota.exceeded() is None
 

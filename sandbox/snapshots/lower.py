@@ -1,0 +1,196 @@
+"""The user's folder beneath a part of the tree, whose files are named there and not copied.
+
+An entry of a file that nobody has changed yet has a *reference* where another has the key of a content: which file of
+the user's it is, by path, inode, ctime and size. Nothing but a change made by the user themselves can make a reference
+untrue, for nothing inside can write there; and ctime, which cannot be forged, then tells. Whoever needs such a content
+opens it here, and is told where it is no longer what it was.
+
+When a path is about to change in the session, the scan keeps what the reference stands for as an ordinary content
+(`Scan`): the index maps the one to the other from then on. So what the user does later takes nothing from undo. What
+they change *before* that is gone: the session then sees theirs, as a change, and undo says that it has not the other.
+
+What the user changes shows through an overlay at times that nobody promises: an edit in place at once, a name that is
+given to another file when the kernel looks it up anew. So each folder that was ever seen to change below is looked into
+at every scan from then on (`LowerWatches`), which no report of the session's own folders would lead to.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from mulligan.sandbox.errors import StoreDamaged
+from mulligan.sandbox.snapshots.detector import Watches, filesystem_of
+from mulligan.sandbox.snapshots.entry import REFERENCE
+from mulligan.sandbox.snapshots.folders import FOLDER
+
+_WHICH = struct.Struct(">QqQ")
+_CONTENT = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_HINT = (
+    "Nothing in the session brings it back. Where a copy matters more than time, open with staging='copy'."
+)
+
+
+class Which(NamedTuple):
+    """One file at one moment: what no change leaves as it was."""
+
+    ino: int
+    ctime_ns: int
+    size: int
+
+    @classmethod
+    def of(cls, st: os.stat_result) -> Which:
+        return cls(st.st_ino, st.st_ctime_ns, st.st_size)
+
+
+class Seen(NamedTuple):
+    """A file through the overlay, and what it is below: overlayfs may give it another inode number."""
+
+    above: Which
+    below: Which
+
+
+class Lower:
+    """`place` is where it lies in the tree, `folder` where it is; `files` are those that may be referred to, by their
+    paths in the folder. Without them it only opens what was referred to before."""
+
+    def __init__(self, place: bytes, folder: Path, files: Mapping[bytes, Seen] | None = None) -> None:
+        self.place = place
+        self.folder = folder
+        self._files = files or {}
+
+    def reference(self, path: bytes, st: os.stat_result) -> bytes | None:
+        """The reference for a file of the tree that has this status; None where it is not just the user's."""
+        inner = path.removeprefix(self.place + b"/")
+        seen = self._files.get(inner)
+        if seen is None or inner == path or seen.above != Which.of(st):
+            return None
+        return REFERENCE + _WHICH.pack(*seen.below) + inner
+
+    @contextmanager
+    def open(self, reference: bytes) -> Iterator[int]:
+        """The user's file, open to read. Raises StoreDamaged where it is no longer what was referred to; also after
+        the block, where it was changed meanwhile: what was read is then worth nothing."""
+        which = Which(*_WHICH.unpack_from(reference, len(REFERENCE)))
+        path = reference[len(REFERENCE) + _WHICH.size :]
+        try:
+            fd = _opened(self.folder, path)
+        except OSError as error:
+            raise _changed(path) from error
+        try:
+            if Which.of(os.fstat(fd)) != which:
+                raise _changed(path)
+            yield fd
+            if Which.of(os.fstat(fd)) != which:
+                raise _changed(path)
+        finally:
+            os.close(fd)
+
+
+def _changed(path: bytes) -> StoreDamaged:
+    return StoreDamaged(
+        f"{os.fsdecode(path)!r} lay in your folder and was changed there: what it held was not kept",
+        hint=_HINT,
+    )
+
+
+def _opened(folder: Path, path: bytes) -> int:
+    """Component by component, and no link is followed: the user's folder may have been rearranged."""
+    *above, name = path.split(b"/")
+    at = os.open(folder, FOLDER)
+    try:
+        for each in above:
+            inner = os.open(each, FOLDER, dir_fd=at)
+            os.close(at)
+            at = inner
+        fd = os.open(name, _CONTENT, dir_fd=at)
+    finally:
+        os.close(at)
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return fd
+    os.close(fd)
+    raise OSError(0, "it is no longer a file", name)
+
+
+class LowerWatches:
+    """Tells where the user changed their folder since the watches were set. `limit` bounds how many there are."""
+
+    def __init__(self, lower: Lower, limit: int) -> None:
+        self._lower = lower
+        self._limit = limit
+        self._touched: set[bytes] = set()
+        self._watches: Watches | None = None
+        self.why = ""  #: why everything is looked at each time, if so
+
+    def begin(self, folders: Iterable[bytes]) -> None:
+        """Watch these folders of the user's, by their paths in it."""
+        with _folder(self._lower.folder, b"") as fd:
+            self._watches = Watches.make(self._limit, filesystem_of(fd) or "")
+        if self._watches is None:
+            self.why = "there is no inotify"
+        for folder in folders:
+            self._arm(folder)
+
+    def changed(self, known: Collection[bytes]) -> set[bytes] | None:
+        """The folders of the tree to be looked into, all that ever changed; None: anywhere. `known` are the folders
+        that the tree has: what changed below one that it has not may show under another name."""
+        if self._watches is None:
+            return None
+        fired = self._watches.changed()
+        if fired is None:
+            self._stop(f"too much changed at once, or {self._watches.detection.why}")
+            return None
+        for folder in fired:
+            self._arm_below(folder)
+        place = self._lower.place
+        self._touched |= {place + b"/" + folder if folder else place for folder in fired}
+        elsewhere = any(folder not in known for folder in self._touched)
+        return None if self.why or elsewhere else set(self._touched)
+
+    def close(self) -> None:
+        if self._watches is not None:
+            self._watches.close()
+
+    def _stop(self, why: str) -> None:
+        self.close()
+        self._watches, self.why = None, why
+
+    def _arm(self, folder: bytes) -> None:
+        if self._watches is not None:
+            with (
+                suppress(OSError),
+                _folder(self._lower.folder, folder) as fd,
+            ):  # gone: its parent's watch tells
+                self._watches.arm(folder, fd)
+            if self._watches.detection.name == "scan":
+                self._stop(self._watches.detection.why)
+
+    def _arm_below(self, top: bytes) -> None:
+        """A folder again, and what is new in it: that one has no watch yet."""
+        todo = [top]
+        while todo and self._watches is not None:
+            folder = todo.pop()
+            self._arm(folder)
+            with suppress(OSError), _folder(self._lower.folder, folder) as fd, os.scandir(fd) as items:
+                for item in items:
+                    if item.is_dir(follow_symlinks=False):
+                        name = os.fsencode(item.name)
+                        todo.append(folder + b"/" + name if folder else name)
+
+
+@contextmanager
+def _folder(top: Path, path: bytes) -> Iterator[int]:
+    at = os.open(top, FOLDER)
+    try:
+        for name in path.split(b"/") if path else []:
+            inner = os.open(name, FOLDER, dir_fd=at)
+            os.close(at)
+            at = inner
+        yield at
+    finally:
+        os.close(at)

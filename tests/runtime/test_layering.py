@@ -1,0 +1,197 @@
+"""A folder that lies beneath its session: which way is taken, what the user changes meanwhile, and commit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import mulligan
+from mulligan import Session
+from mulligan.policies.exclusion import NOTHING
+from mulligan.runtime import layering
+from mulligan.runtime.errors import WorkspaceInvalid
+from mulligan.sandbox.snapshots.reader import StoreReader
+
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0, reason="only root can mount an overlay: the sessions of others have copies"
+)
+BENEATH = "an overlay: nothing is copied"
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    work = tmp_path / "work"
+    (work / "d" / "e").mkdir(parents=True)
+    for name in ("a", "b", "d/c", "d/e/f"):
+        (work / name).write_text(f"{name}\n")
+    (work / "large").write_bytes(b"large" * 300_000)
+    os.mkfifo(work / "pipe")
+    settled = (work / "pipe").stat().st_ctime_ns + 2 * layering._SETTLED_NS
+    while time.time_ns() < settled:  # a file that only just changed is not referred to
+        time.sleep(0.005)
+    return work
+
+
+@pytest.fixture
+def session(work: Path, tmp_path: Path) -> Iterator[Session]:
+    with mulligan.open(work, isolation="bubblewrap", state=tmp_path / "state", staging="overlay") as session:
+        yield session
+
+
+def run(session: Session, source: str) -> None:
+    step = session.run(source, timeout=60)
+    assert step.outcome.kind == "completed", step.outcome.text
+    assert step.reach is not None  # its checkpoint is there
+
+
+def contents(folder: Path) -> dict[str, str]:
+    found = (path for path in folder.rglob("*") if path.is_file() and path.name != "large")
+    return {str(path.relative_to(folder)): path.read_text() for path in found}
+
+
+OPENED = {"a": "a\n", "b": "b\n", "d/c": "d/c\n", "d/e/f": "d/e/f\n"}
+
+
+def test_nothing_is_copied_into_the_upper_layer_or_the_store(session: Session, work: Path) -> None:
+    assert session.report.workspace == BENEATH
+    assert contents(session.workspace) == OPENED and not (session.workspace / "pipe").exists()
+    written = [path.name for path in (session.folders.layer / "upper").rglob("*")]
+    assert written == ["pipe"]  # a whiteout
+    assert [path for path in session.folders.store.rglob("*/*") if path.is_file()] == []
+
+
+def test_what_was_taken_over_is_read_from_the_folder_by_others_too(session: Session) -> None:
+    with StoreReader.attach(session.folders.store) as reader:
+        assert reader.read(1, b"workspace/d/c") == b"d/c\n"
+        assert reader.read(1, b"workspace/large", 7) == b"largela"
+        assert reader.verify() == ()
+
+
+def test_undo_gives_back_what_the_user_changed_only_after_the_session_did(
+    session: Session, work: Path
+) -> None:
+    run(session, "import os; open('a', 'w').write('mine'); os.remove('large'); os.chmod('d/c', 0o600)")
+    (work / "a").write_text("the user's")
+    (work / "large").write_bytes(b"the user's")
+    (work / "d" / "c").write_text("the user's")
+    assert session.undo().stands == ()
+    assert contents(session.workspace) == OPENED
+    assert (session.workspace / "large").read_bytes() == b"large" * 300_000
+    assert (work / "a").read_text() == "the user's"
+
+
+def test_what_the_user_changed_first_stands_and_is_named(session: Session, work: Path) -> None:
+    run(session, "open('new', 'w').write('x')")
+    (work / "a").write_text("the user's, and longer")
+    (work / "b").unlink()
+    back = session.undo()
+    said = [line for line in back.stands if "was changed there" in line]
+    assert sorted(line.split(":")[0] for line in said) == ["workspace/a", "workspace/b"], back.stands
+    assert (session.workspace / "a").read_text() == "the user's, and longer"
+    assert (work / "a").read_text() == "the user's, and longer" and not (work / "b").exists()
+    assert session._do(session._store.verify).result()  # and it is told to whoever asks
+
+
+def test_what_the_user_adds_is_noticed_and_is_theirs(session: Session, work: Path) -> None:
+    (work / "d" / "theirs").mkdir()
+    (work / "d" / "theirs" / "note").write_text("theirs")
+    run(session, "pass")
+    (work / "d" / "theirs" / "note").write_text("theirs, later")
+    run(session, "pass")
+    assert (work / "d" / "theirs" / "note").read_text() == "theirs, later"
+    assert not [each for each in session.commit().applied if b"theirs" in each.path]
+    session.undo()
+    assert (work / "d" / "theirs" / "note").read_text() == "theirs, later"
+
+
+def test_a_path_that_both_changed_is_a_conflict(session: Session, work: Path) -> None:
+    (work / "b").write_text("the user's, first")
+    run(session, "open('a', 'w').write('mine'); open('d/c', 'w').write('mine'); open('b', 'w').write('mine')")
+    (work / "a").write_text("the user's")
+    done = session.commit()
+    assert {conflict.path for conflict in done.conflicts} == {b"a", b"b"}
+    assert contents(work) == OPENED | {"a": "the user's", "b": "the user's, first", "d/c": "mine"}
+
+
+def test_a_commit_takes_nothing_from_a_session_that_renamed_folders(session: Session, work: Path) -> None:
+    run(session, "import os; os.rename('d', 'g'); os.mkdir('d'); open('d/fresh', 'w').write('fresh')")
+    became = {"a": "a\n", "b": "b\n", "g/c": "d/c\n", "g/e/f": "d/e/f\n", "d/fresh": "fresh"}
+    assert session.commit().conflicts == ()
+    assert contents(work) == became == contents(session.workspace)
+    upper = session.folders.layer / "upper"
+    assert (upper / "g" / "e" / "f").is_file() and "trusted.overlay.redirect" not in os.listxattr(upper / "g")
+    assert session.undo().stands == () and contents(session.workspace) == OPENED
+    assert session.commit().conflicts == () and contents(work) == OPENED
+    assert session.redo().stands == () and contents(session.workspace) == became
+
+
+def test_a_large_folder_lies_beneath_by_itself_and_a_small_one_is_copied(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with mulligan.open(work, isolation="bubblewrap", state=tmp_path / "state") as session:
+        assert session.report.workspace == "a copy: it is small"
+    monkeypatch.setattr(layering, "MANY", 3)
+    with mulligan.open(work, isolation="bubblewrap", state=tmp_path / "state", keep=True) as session:
+        assert session.report.workspace == "a copy: the session's files are to be kept"
+    with mulligan.open(work, isolation="bubblewrap", state=tmp_path / "state") as session:
+        assert session.report.workspace == BENEATH
+
+
+def test_where_it_cannot_lie_beneath_it_is_copied_or_refused_and_nothing_stays_mounted(
+    tmp_path: Path,
+) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
+        (Path(name) / "a").write_text("a")
+        with pytest.raises(WorkspaceInvalid, match="cannot be laid beneath the session: a filesystem"):
+            mulligan.open(name, isolation="bubblewrap", state=tmp_path / "state", staging="overlay")
+    with pytest.raises(WorkspaceInvalid, match="staging is 'auto', 'copy', 'overlay', not 'link'"):
+        mulligan.open(tmp_path, isolation="bubblewrap", state=tmp_path / "state", staging="link")
+    assert str(tmp_path) not in Path("/proc/self/mounts").read_text()
+
+
+def test_the_command_line_says_over_what_it_works(work: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mulligan.runtime.cli", "run", "-", "--workspace", str(work)]
+    command += ["--isolation", "bubblewrap", "--state", str(tmp_path / "state"), "--staging", "overlay"]
+    told = subprocess.run(
+        command, input="print(open('a').read())", capture_output=True, text=True, timeout=100, check=False
+    )
+    assert told.returncode == 0, told.stderr
+    assert ", over /" in " ".join(told.stdout.split()) and "a\n" in told.stdout
+
+
+def test_folders_of_several_users_are_copied(work: Path, tmp_path: Path) -> None:
+    os.chown(work / "d" / "e", 1234, 1234)
+    place = layering.Place(tmp_path / "files" / "workspace", tmp_path / "layer")
+    place.workspace.mkdir(parents=True)
+    with pytest.raises(layering.NotLayered, match="belong to several users: d/e"):
+        layering.lay(work, place, user=(1000, 1000), exclude=NOTHING, only_large=False)
+    assert not place.layer.exists() and not os.path.ismount(place.workspace)
+
+
+KILLED = """
+import sys, mulligan
+session = mulligan.open(sys.argv[1], isolation="bubblewrap", state=sys.argv[2], staging="overlay")
+print(session.workspace, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_the_mount_of_a_killed_process_goes_when_the_next_session_opens(work: Path, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    command = [sys.executable, "-c", KILLED, str(work), str(state)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        workspace = child.stdout.readline().strip()
+        assert os.path.ismount(workspace)
+        child.send_signal(signal.SIGKILL)
+    with mulligan.open(isolation="bubblewrap", state=state):
+        assert workspace not in Path("/proc/self/mounts").read_text() and not Path(workspace).exists()
+    assert contents(work) == OPENED
