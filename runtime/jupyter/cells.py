@@ -281,7 +281,7 @@ class Cells:
 
     def _finish(self) -> None:
         if self._at_end == "commit":
-            done = self.session.commit()
+            done = self._magics.commit()
             if done.conflicts:
                 self._last_words = (
                     f"{len(done.conflicts):,} paths were not committed: your folder has changed too"

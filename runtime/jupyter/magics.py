@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 
+from mulligan.runtime.commit import Commit
 from mulligan.runtime.errors import MagicMisused, NothingToRedo, NothingToUndo
 from mulligan.runtime.jupyter import page
 from mulligan.runtime.jupyter.page import HIDDEN, Line, Shown
@@ -150,9 +151,12 @@ class Magics:
     # -- the user's folder ----------------------------------------------------------------------------------------
 
     def _commit(self) -> Shown:
+        return page.show_commit(self.commit(), "written to your folder")
+
+    def commit(self) -> Commit:
         done = self._session.commit()
         self._committed.append(self._committed[-1] if done.conflicts else self._session.timeline.cursor)
-        return page.show_commit(done, "written to your folder")
+        return done
 
     def _uncommit(self) -> Shown:
         done = self._session.uncommit()

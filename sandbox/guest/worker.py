@@ -310,6 +310,7 @@ def make_kernel(worker: Worker) -> Any:
         config=config,
     )
     del sys.modules["debugpy"]
+    kernel.shell.enable_gui = refuse_windows
     # For good: each change of the built-in names makes Python look up anew all that it had found among them.
     kernel.shell.builtin_trap.__enter__()
     return kernel
@@ -321,6 +322,16 @@ def _put_off_client() -> None:
     import jupyter_client.connect as connect  # `from` would ask the package
 
     client.__dict__["write_connection_file"] = connect.write_connection_file  # ipykernel asks for this one
+
+
+def refuse_windows(gui: str | None = None) -> None:
+    """In place of ipykernel's, which looks for an application of its own: `%matplotlib inline` and others that need no
+    event loop have nothing to do here, and of those that open windows there is none to run. Raises UsageError."""
+    from ipykernel.eventloops import loop_map
+    from IPython.core.error import UsageError
+
+    if gui not in loop_map or loop_map[gui] is not None:
+        raise UsageError(f"the sandbox has no screen for {gui!r}: %matplotlib inline shows figures")
 
 
 def remembered(ask: Any) -> Any:

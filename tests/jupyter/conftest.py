@@ -1,4 +1,7 @@
-"""Real kernels by a real kernelspec, and a client that says what it heard."""
+"""Real kernels by a real kernelspec, and a client that says what it heard.
+
+`notebook` is one kernel for all tests of a module that take it: each finds it at step 0. `start` starts one more.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,18 @@ from jupyter_client.manager import KernelManager
 from mulligan.runtime.cli import main
 
 PATIENCE = 60
+HERE = Path(__file__).parent
+#: how a sandbox is confined matters little to what these show: in Docker they are soaks, but where it is all there is
+ONCE = {"test_programs.py", "test_console.py", "test_gateway.py", "test_rich.py", "test_other_kernels.py"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    mine = [each for each in items if each.path.parent == HERE and each.path.name in ONCE]
+    if any("[bubblewrap" in each.name for each in mine):
+        for item in mine:
+            if "[docker" in item.name:
+                item.add_marker(pytest.mark.soak)
 
 
 @dataclass
@@ -72,55 +87,106 @@ class Notebook:
         assert heard.status == "ok", heard
         return heard.text
 
+    def at_the_beginning(self) -> Notebook:
+        """Its state is that of step 0, and nothing is left to be read that was said before."""
+        assert self.run("%goto 0").status == "ok"
+        client = self.client
+        for channel in (client.shell_channel, client.iopub_channel, client.control_channel):
+            while channel.msg_ready():
+                channel.get_msg(timeout=PATIENCE)
+        return self
 
-@pytest.fixture
-def install(isolation: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """Writes a kernelspec for this isolation, as a user would, where only this test finds it; its name."""
-    prefix = tmp_path / "prefix"
-    monkeypatch.setenv("JUPYTER_PATH", str(prefix / "share" / "jupyter"))
-    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    def close(self) -> None:
+        self.client.stop_channels()
+        if self.manager.has_kernel:
+            self.manager.shutdown_kernel()
+        self.manager.context.destroy()
 
-    def install_one(*options: str) -> str:
-        state = ["--state", str(tmp_path / "state"), "--isolation", isolation]
-        assert main(["kernelspec", "install", "--prefix", str(prefix), *state, *options]) == 0
+
+class Place:
+    """Folders of a user's, in which Jupyter finds kernelspecs and this test alone does."""
+
+    def __init__(self, root: Path, isolation: str) -> None:
+        self.root, self.isolation = root, isolation
+        self.prefix, self.state, self.folder = root / "prefix", root / "state", root / "work"
+        self.folder.mkdir()
+        (self.folder / "a.txt").write_text("one")
+
+    def enter(self, patch: pytest.MonkeyPatch) -> None:
+        patch.setenv("JUPYTER_PATH", str(self.prefix / "share" / "jupyter"))
+        patch.setenv("JUPYTER_RUNTIME_DIR", str(self.root / "runtime"))
+        patch.setenv("JUPYTER_CONFIG_DIR", str(self.root / "config"))
+        patch.setenv("JUPYTER_PLATFORM_DIRS", "1")  # what jupyter_core would warn about
+        patch.setenv("IPYTHONDIR", str(self.root / "ipython"))
+
+    def install(self, *options: str) -> str:
+        """Writes a kernelspec for this isolation, as a user would; its name."""
+        words = ["--prefix", str(self.prefix), "--state", str(self.state), "--isolation", self.isolation]
+        assert main(["kernelspec", "install", *words, *options]) == 0
         return "mulligan"
 
-    return install_one
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "work"
-    folder.mkdir()
-    (folder / "a.txt").write_text("one")
-    return folder
-
-
-@pytest.fixture
-def start(install: Callable[..., str], folder: Path, tmp_path: Path) -> Iterator[Callable[..., Notebook]]:
-    """Starts kernels in `folder`, and shuts them down."""
-    started: list[Notebook] = []
-
-    def start_one(*options: str, **arguments: Any) -> Notebook:
-        manager = KernelManager(kernel_name=install(*options), **arguments)
+    def start(self, *options: str, **arguments: Any) -> Notebook:
+        """A kernel in `folder`."""
+        manager = KernelManager(kernel_name=self.install(*options), **arguments)
         try:
-            manager.start_kernel(cwd=str(folder))
+            manager.start_kernel(cwd=str(self.folder))
         except BaseException:
             manager.context.destroy()
             raise
-        started.append(Notebook(manager))
+        return Notebook(manager)
+
+    def sessions(self) -> list[Path]:
+        """The sessions whose files are there."""
+        return sorted(each.parent for each in self.state.glob("sessions/*/files"))
+
+
+@pytest.fixture(scope="module")
+def options() -> list[str]:
+    """Of the kernel that a module shares."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def kept(
+    isolation: str, options: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Place, Notebook]]:
+    place = Place(tmp_path_factory.mktemp("kept"), isolation)
+    with pytest.MonkeyPatch.context() as patch:
+        place.enter(patch)
+        notebook = place.start(*options)
+        yield place, notebook
+        notebook.close()
+    shutil.rmtree(place.state, ignore_errors=True)
+
+
+@pytest.fixture
+def notebook(kept: tuple[Place, Notebook]) -> Notebook:
+    return kept[1].at_the_beginning()
+
+
+@pytest.fixture
+def kept_folder(kept: tuple[Place, Notebook]) -> Path:
+    """The user's own, of which `notebook` has a copy."""
+    return kept[0].folder
+
+
+@pytest.fixture
+def place(isolation: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    place = Place(tmp_path, isolation)
+    place.enter(monkeypatch)
+    yield place
+    shutil.rmtree(place.state, ignore_errors=True)
+
+
+@pytest.fixture
+def start(place: Place) -> Iterator[Callable[..., Notebook]]:
+    """Starts kernels of this test's own, and shuts them down."""
+    started: list[Notebook] = []
+
+    def start_one(*options: str, **arguments: Any) -> Notebook:
+        started.append(place.start(*options, **arguments))
         return started[-1]
 
     yield start_one
     for notebook in started:
-        notebook.client.stop_channels()
-        if notebook.manager.has_kernel:
-            notebook.manager.shutdown_kernel()
-        notebook.manager.context.destroy()
-    shutil.rmtree(tmp_path / "state", ignore_errors=True)
-
-
-@pytest.fixture
-def notebook(start: Callable[..., Notebook]) -> Notebook:
-    return start()
+        notebook.close()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import unittest
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import jupyter_kernel_test
+
+if TYPE_CHECKING:
+    from tests.jupyter.conftest import Place
 
 
 class Conformance(jupyter_kernel_test.KernelTests):  # type: ignore[misc]
@@ -52,8 +55,8 @@ class Welcome(jupyter_kernel_test.IopubWelcomeTests):  # type: ignore[misc]
         cls.kc.stop_channels()
 
 
-def test_it_passes_whole(install: Callable[..., str]) -> None:
-    install("--empty")
+def test_it_passes_whole(place: Place) -> None:
+    place.install("--empty")
     result = unittest.TestResult()
     load = unittest.defaultTestLoader.loadTestsFromTestCase
     unittest.TestSuite([load(Conformance), load(Welcome)]).run(result)

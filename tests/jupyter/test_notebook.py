@@ -12,7 +12,7 @@ import pytest
 from mulligan.runtime.cli import main
 
 if TYPE_CHECKING:
-    from tests.jupyter.conftest import Notebook
+    from tests.jupyter.conftest import Notebook, Place
 
 
 def test_a_cell_is_taken_back_with_its_files_and_variables(notebook: Notebook) -> None:
@@ -25,17 +25,17 @@ def test_a_cell_is_taken_back_with_its_files_and_variables(notebook: Notebook) -
 
 def test_undo_redo_goto_and_names_move_along_the_timeline(notebook: Notebook) -> None:
     for n in range(1, 4):
-        notebook.run(f"x = {n}")
+        notebook.run(f"mine = {n}")
     notebook.run("%checkpoint three")
     notebook.run("%undo 2")
     notebook.run("%redo")
-    assert notebook.run("%timeline").text.count("x = ") == 3
-    assert notebook.value("x") == "2"
+    assert notebook.run("%timeline").text.count("mine = ") == 3
+    assert notebook.value("mine") == "2"
     notebook.run("%goto three")
-    assert notebook.value("x") == "3"
+    assert notebook.value("mine") == "3"
     assert "no step" in notebook.run("%goto nowhere").reply["evalue"]
     assert notebook.run("%undo 99").status == "error"
-    assert notebook.value("x") == "3"
+    assert notebook.value("mine") == "3"
 
 
 def test_a_kernel_that_dies_costs_its_cell_and_nothing_else(notebook: Notebook) -> None:
@@ -46,15 +46,15 @@ def test_a_kernel_that_dies_costs_its_cell_and_nothing_else(notebook: Notebook) 
 
 
 def test_nothing_changes_in_the_folder_before_commit_and_uncommit_takes_that_back(
-    notebook: Notebook, folder: Path
+    notebook: Notebook, kept_folder: Path
 ) -> None:
     notebook.run("_ = open('a.txt', 'w').write('two')")
-    assert (folder / "a.txt").read_text() == "one"
+    assert (kept_folder / "a.txt").read_text() == "one"
     assert "+two" in notebook.run("%diff").text
     assert "changed a.txt" in notebook.run("%commit").text
-    assert (folder / "a.txt").read_text() == "two"
+    assert (kept_folder / "a.txt").read_text() == "two"
     notebook.run("%uncommit")
-    assert (folder / "a.txt").read_text() == "one"
+    assert (kept_folder / "a.txt").read_text() == "one"
 
 
 def test_a_restart_clears_the_variables_keeps_the_files_and_can_be_undone(notebook: Notebook) -> None:
@@ -185,13 +185,18 @@ threading.Thread(target=lambda: (go.wait(), time.sleep(0.3), print("later", flus
     assert message["content"]["text"].startswith("later")
 
 
-def test_a_shutdown_while_a_cell_runs_ends_all(notebook: Notebook) -> None:
+def test_a_shutdown_while_a_cell_runs_ends_all_and_no_folder_stays(
+    start: Callable[..., Notebook], place: Place
+) -> None:
+    notebook = start("--empty")
     notebook.client.execute("print('here', flush=True)\nwhile True: pass")
     while notebook.client.get_iopub_msg(timeout=60)["msg_type"] != "stream":
         pass
     process = notebook.manager.provisioner.process  # type: ignore[union-attr]
+    assert len(place.sessions()) == 1
     notebook.manager.shutdown_kernel()
     assert process.poll() is not None
+    assert place.sessions() == []
 
 
 def test_uncommitted_changes_outlive_the_kernel_and_committed_ones_leave_nothing(
@@ -229,13 +234,13 @@ def test_history_keeps_what_was_undone(notebook: Notebook) -> None:
     notebook.run("x = 2")
     notebook.run("%undo")
     notebook.run("x = 3")
-    typed = notebook.client.history(hist_access_type="tail", n=10, reply=True, timeout=60)["content"][
+    typed = notebook.client.history(hist_access_type="tail", n=4, reply=True, timeout=60)["content"][
         "history"
     ]
     assert [line[2] for line in typed] == ["x = 1", "x = 2", "%undo", "x = 3"]
-    numbered = notebook.client.history(hist_access_type="range", session=0, start=1, reply=True, timeout=60)[
-        "content"
-    ]["history"]
+    numbered = notebook.client.history(
+        hist_access_type="range", session=0, start=1, stop=3, reply=True, timeout=60
+    )["content"]["history"]
     assert [line[1:] for line in numbered] == [[1, "x = 1"], [2, "x = 3"]]
 
 
@@ -274,8 +279,9 @@ print("end")
 
 
 def test_a_module_left_in_the_folder_is_not_imported_on_the_host(
-    start: Callable[..., Notebook], folder: Path
+    start: Callable[..., Notebook], place: Place
 ) -> None:
+    folder = place.folder
     for name in ("zmq.py", "mulligan.py", "jupyter_client.py"):
         (folder / name).write_text("open('imported', 'w')")
     notebook = start("--empty")
