@@ -4,6 +4,8 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 BIN := .venv/bin
 PYTEST := -m pytest $(PYTEST_ARGS)
 ENGINE := $(BIN)/python -c 'import docker; docker.from_env(timeout=5).ping()' 2>/dev/null
+# Or each of the many processes of a run would compile all of it anew.
+unexport PYTHONDONTWRITEBYTECODE
 .PHONY: setup engine image docker image-if-engine demo test test-torch soak check types bench examples
 
 setup: .venv/.ready

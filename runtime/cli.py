@@ -21,13 +21,11 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from types import FrameType
-from typing import IO, cast
+from typing import IO, TYPE_CHECKING, cast
 
 from rich.console import Console
 
@@ -45,10 +43,15 @@ from mulligan.runtime.past import forget, ledgers, list_sessions, open_ledger, o
 from mulligan.runtime.prompt import Curtain, Terminal
 from mulligan.runtime.question import Approve
 from mulligan.runtime.render import Page
-from mulligan.runtime.session import Session, open_session
 from mulligan.runtime.waiting import Waiting
 from mulligan.sandbox.errors import MulliganError, SandboxError, SnapshotUnknown, StoreDamaged
 from mulligan.sandbox.printable import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import FrameType
+
+    from mulligan.runtime.session import Session
 
 DONE, FAILED, BAD_INPUT, NO_SANDBOX, INTERRUPTED, OUTPUT_CLOSED = 0, 1, 2, 3, 130, 141
 
@@ -138,6 +141,8 @@ def _asking(chosen: argparse.Namespace, curtain: Curtain) -> Iterator[Approve | 
 
 
 def _opened(chosen: argparse.Namespace, approve: Approve | None) -> Session:
+    from mulligan.runtime.session import open_session
+
     with Waiting() as waiting:
         return open_session(
             chosen.workspace,

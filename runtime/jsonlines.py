@@ -36,26 +36,29 @@ make them printable before you show them. All output is ASCII.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from mulligan.runtime.changes import FileChange
-from mulligan.runtime.checkpoint import Restoration
-from mulligan.runtime.commit import Commit
-from mulligan.runtime.diffs.detail import Detail
-from mulligan.runtime.diffs.diff import Diff, FileDiff
 from mulligan.runtime.diffs.lines import Bounds, details
-from mulligan.runtime.effects import Effect
-from mulligan.runtime.ledger import Chain, Entry
 from mulligan.runtime.log import record
-from mulligan.runtime.notebook import Cell
 from mulligan.runtime.outcome import Lost, Outcome, Refused, Reverted
-from mulligan.runtime.past import Found, Verified
-from mulligan.runtime.session import Session
-from mulligan.runtime.step import Step
-from mulligan.runtime.usage import SessionUsage
 from mulligan.sandbox.messages import Clear, Display, Error, Event, Result, Stream
 from mulligan.sandbox.snapshots import Holdings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mulligan.runtime.changes import FileChange
+    from mulligan.runtime.checkpoint import Restoration
+    from mulligan.runtime.commit import Commit
+    from mulligan.runtime.diffs.detail import Detail
+    from mulligan.runtime.diffs.diff import Diff, FileDiff
+    from mulligan.runtime.effects import Effect
+    from mulligan.runtime.ledger import Chain, Entry
+    from mulligan.runtime.notebook import Cell
+    from mulligan.runtime.past import Found, Verified
+    from mulligan.runtime.session import Session
+    from mulligan.runtime.step import Step
+    from mulligan.runtime.usage import SessionUsage
 
 
 class JsonLines:

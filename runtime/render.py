@@ -8,27 +8,32 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.text import Text
 
-from mulligan.runtime.changes import FileChange
-from mulligan.runtime.checkpoint import Restoration
-from mulligan.runtime.commit import Commit
-from mulligan.runtime.diffs.diff import Diff
 from mulligan.runtime.diffs.lines import Bounds, summary
 from mulligan.runtime.diffs.lines import spell as spell_diff
-from mulligan.runtime.ledger import Chain, Entry
 from mulligan.runtime.log import spell_entry
-from mulligan.runtime.notebook import Cell
 from mulligan.runtime.outcome import Lost, Outcome, Refused, Reverted, TimedOut, shorten
-from mulligan.runtime.past import Found, Verified
-from mulligan.runtime.session import Session
-from mulligan.runtime.step import Step
 from mulligan.runtime.timeline import headline
 from mulligan.sandbox.messages import Clear, Display, Error, Event, Result, Stream
 from mulligan.sandbox.printable import one_line, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rich.console import Console
+
+    from mulligan.runtime.changes import FileChange
+    from mulligan.runtime.checkpoint import Restoration
+    from mulligan.runtime.commit import Commit
+    from mulligan.runtime.diffs.diff import Diff
+    from mulligan.runtime.ledger import Chain, Entry
+    from mulligan.runtime.notebook import Cell
+    from mulligan.runtime.past import Found, Verified
+    from mulligan.runtime.session import Session
+    from mulligan.runtime.step import Step
 
 #: characters of an unfinished line that are held back
 HELD = 1 << 16

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Set
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from mulligan.policies.source import Advice, advise
 from mulligan.runtime.changes import FileChange, present
-from mulligan.runtime.checkpoint import Checkpoint
-from mulligan.runtime.effects import Effect
-from mulligan.runtime.outcome import Outcome
 from mulligan.runtime.timeline import LET_GO
+
+if TYPE_CHECKING:
+    from mulligan.runtime.checkpoint import Checkpoint
+    from mulligan.runtime.effects import Effect
+    from mulligan.runtime.outcome import Outcome
 
 
 @dataclass(frozen=True, slots=True)

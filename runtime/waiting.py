@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
 
-from mulligan.runtime.importing import Importing
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from mulligan.runtime.importing import Importing
 
 #: entries, and bytes, below which nobody waits long
 FEW, LITTLE = 2_000, 256 << 20

@@ -65,6 +65,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("isolation", names, scope="session")
 
 
+@pytest.fixture(scope="session")
+def any_isolation() -> str:
+    """One that can be had, for what is the same in all: what the host does with files that are there already."""
+    return isolations()[-1]
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if "docker" in isolations():

@@ -60,12 +60,12 @@ time.sleep(1000)
 os.mkdir("many")
 for number in range(10**9):
     open(f"many/{number}", "w").close()
-    if number > 25_000: time.sleep(0.001)
+    if number > 8_000: time.sleep(0.001)
 """,
     "folders": """
 for number in range(10**9):
     os.mkdir(str(number))
-    if number > 25_000: time.sleep(0.001)
+    if number > 8_000: time.sleep(0.001)
 """,
 }
 

@@ -95,7 +95,7 @@ SECTIONS = st.dictionaries(WORDS, VALUES, max_size=5).map(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.one_of(NEARLY_YAML, SECTIONS, st.text(max_size=200)))
 @example("? ? ? x")
 @example('a: "\\Uffffffff"')
@@ -115,7 +115,7 @@ def test_no_text_breaks_the_loader(text: str) -> None:
         assert isinstance(policy, Policy)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.binary(max_size=300))
 def test_no_bytes_break_the_loader(data: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -223,7 +223,7 @@ def policy_of(rules: Rules) -> Policy:
     return parse_policy("network:\n" + "\n".join(lines) if lines else "network: []")
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     st.lists(RULES, max_size=4),
     st.sampled_from(["GET", "POST", "get", "CONNECT", "HEAD", "G T"]),
@@ -242,7 +242,7 @@ def test_nothing_is_allowed_that_no_rule_allows(
         assert naive_allows(rules, method, scheme.lower(), host, standard if port is None else port, path)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     st.lists(RULES, max_size=4),
     st.sampled_from(["GET", "POST"]),
@@ -259,7 +259,7 @@ def test_what_a_rule_allows_and_no_rule_restricts_is_allowed(
         assert (verdict.decision is Decision.ALLOW) == naive_allows(rules, method, scheme, host, port, path)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     st.lists(RULES, max_size=4),
     st.sampled_from(["GET", "POST"]),
@@ -277,7 +277,7 @@ def test_one_more_rule_that_restricts_never_makes_a_decision_milder(
     assert before is Decision.ALLOW and after.decision >= before
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.sampled_from(preset_names()), st.text(max_size=40), st.text(max_size=40), st.text(max_size=60))
 def test_no_request_breaks_the_judge_and_no_odd_one_is_allowed(
     preset: str, method: str, host: str, path: str
@@ -294,7 +294,7 @@ ARGUMENTS = st.dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.text(max_size=30), ARGUMENTS)
 def test_no_call_breaks_the_judge(name: str, arguments: dict[str, object]) -> None:
     policy = parse_policy("tools: [{allow: 'search(q=*)'}, {deny: 'search(q=*secret*)'}]")

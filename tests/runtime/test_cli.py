@@ -66,11 +66,11 @@ def test_a_file_is_run_and_each_step_gets_a_line(isolation: str, run: Run, tmp_p
     assert max(map(len, lines)) <= 80
 
 
-def test_the_code_cells_of_a_notebook_are_actions(isolation: str, run: Run, tmp_path: Path) -> None:
+def test_the_code_cells_of_a_notebook_are_actions(any_isolation: str, run: Run, tmp_path: Path) -> None:
     cells = [("markdown", "# not code"), ("code", ["x = ", "20"]), ("code", ""), ("code", "x + 1")]
     book = {"nbformat": 4, "cells": [{"cell_type": kind, "source": source} for kind, source in cells]}
     (tmp_path / "a.ipynb").write_text(json.dumps(book))
-    ran = run("a.ipynb", "--isolation", isolation, "--json")
+    ran = run("a.ipynb", "--isolation", any_isolation, "--json")
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert [record["place"] for record in records(ran, "action")] == ["a.ipynb:2", "a.ipynb:4"]
     assert [record["data"]["text/plain"] for record in records(ran, "result")] == ["21"]
@@ -102,9 +102,13 @@ def test_programs_get_a_record_of_everything(isolation: str, run: Run, workspace
     assert (workspace / "a.txt").read_text() == "one"
 
 
-def test_an_action_that_fails_is_undone_and_ends_the_run(isolation: str, run: Run, workspace: Path) -> None:
+def test_an_action_that_fails_is_undone_and_ends_the_run(
+    any_isolation: str, run: Run, workspace: Path
+) -> None:
     code = "y = 1\n# %%\nopen('a.txt', 'w').write('two'); 1/0\n# %%\nprint('never')\n"
-    ran = run("-", "--isolation", isolation, "--workspace", "data", "--undo-on-error", "--json", stdin=code)
+    ran = run(
+        "-", "--isolation", any_isolation, "--workspace", "data", "--undo-on-error", "--json", stdin=code
+    )
     assert ran.returncode == 1
     assert [step["outcome"] for step in records(ran, "step")] == ["completed", "raised"]
     (back,) = records(ran, "restoration")
@@ -128,12 +132,14 @@ def test_a_broken_glob_is_bad_input_before_anything_runs(run: Run) -> None:
     assert ran.returncode == 2 and "the glob '!x'" in ran.stderr and ran.stdout == ""
 
 
-def test_commit_writes_to_the_folder_what_completed(isolation: str, run: Run, workspace: Path) -> None:
+def test_commit_writes_to_the_folder_what_completed(any_isolation: str, run: Run, workspace: Path) -> None:
     code = "open('b.txt', 'w').write('new');"
-    ran = run("-", "--isolation", isolation, "--workspace", "data", "--commit", stdin=code)
+    ran = run("-", "--isolation", any_isolation, "--workspace", "data", "--commit", stdin=code)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert (workspace / "b.txt").read_text() == "new"
-    ran = run("-", "--isolation", isolation, "--workspace", "data", "--commit", stdin="open('c', 'w'); 1/0")
+    ran = run(
+        "-", "--isolation", any_isolation, "--workspace", "data", "--commit", stdin="open('c', 'w'); 1/0"
+    )
     assert ran.returncode == 1
     assert "not every action completed" in ran.stdout
     assert not (workspace / "c").exists()
@@ -147,7 +153,7 @@ def test_a_timeout_ends_an_action(isolation: str, run: Run) -> None:
     assert "timed_out" in ran.stdout
 
 
-def test_no_escape_code_of_an_action_reaches_the_terminal(isolation: str, run: Run) -> None:
+def test_no_escape_code_of_an_action_reaches_the_terminal(any_isolation: str, run: Run) -> None:
     code = (
         "import sys, os\n"
         "sys.stdout.write('\\x1b]0;ti'); sys.stdout.flush(); sys.stdout.write('tle\\x07\\x1b[2J\\x9b31mok\\n')\n"
@@ -155,7 +161,7 @@ def test_no_escape_code_of_an_action_reaches_the_terminal(isolation: str, run: R
         "open('\\x1b[2Jname', 'w')\n"
         "raise ValueError('\\x1b[31mred')\n"
     )
-    ran = run("-", "--isolation", isolation, stdin=code)
+    ran = run("-", "--isolation", any_isolation, stdin=code)
     assert ran.returncode == 1
     assert [char for char in ran.stdout + ran.stderr if char in "\x1b\x07\x9b"] == []
     assert "hidden" in ran.stdout

@@ -72,10 +72,10 @@ class Mulligan:
 
 
 @pytest.fixture(scope="module")
-def kept(isolation: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Mulligan, str]:
+def kept(any_isolation: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Mulligan, str]:
     """A session of two steps that was kept, and its id."""
     mulligan = Mulligan(tmp_path_factory.mktemp("kept"))
-    said = mulligan("run", "-", "--isolation", isolation, "--keep", "--json")
+    said = mulligan("run", "-", "--isolation", any_isolation, "--keep", "--json")
     return mulligan, str(json.loads(said.splitlines()[0])["session"])
 
 
@@ -144,25 +144,25 @@ def test_what_is_not_there_is_told_without_a_traceback(
     assert "Traceback" not in said and said.strip()
 
 
-def test_a_session_that_is_forgotten_is_gone(isolation: str, tmp_path: Path) -> None:
+def test_a_session_that_is_forgotten_is_gone(any_isolation: str, tmp_path: Path) -> None:
     mulligan = Mulligan(tmp_path)
-    said = mulligan("run", "-", "--isolation", isolation, "--keep")
+    said = mulligan("run", "-", "--isolation", any_isolation, "--keep")
     session = said.splitlines()[-1].removeprefix("kept: `mulligan diff ").partition("`")[0]
     assert record(mulligan("forget", session, "--json")) == {"type": "forgotten", "session": session}
     assert "no session has files" in mulligan("diff")
     mulligan("forget", session, code=2)
 
 
-def test_a_run_shows_after_each_action_what_it_changed(isolation: str, tmp_path: Path) -> None:
+def test_a_run_shows_after_each_action_what_it_changed(any_isolation: str, tmp_path: Path) -> None:
     mulligan = Mulligan(tmp_path)
-    lines = mulligan("run", "-", "--isolation", isolation, "--diff").splitlines()
+    lines = mulligan("run", "-", "--isolation", any_isolation, "--diff").splitlines()
     for line in CHANGED.splitlines():
         assert line in lines
     assert not any(line.startswith("kept") for line in lines)
     assert lines.index("step 0 → step 1: 2 added") < lines.index("step 1 → step 2: 1 changed, 1 renamed")
     said = [
         json.loads(line)
-        for line in mulligan("run", "-", "--isolation", isolation, "--diff", "--json").splitlines()
+        for line in mulligan("run", "-", "--isolation", any_isolation, "--diff", "--json").splitlines()
     ]
     diffs = [each for each in said if each["type"] == "diff"]
     assert [(each["before"], each["after"]) for each in diffs] == [(0, 1), (1, 2)]

@@ -16,10 +16,10 @@ CODE = "open('big\\x1b[2J\\n.bin', 'wb').write(bytes(range(256)) * 8192); open('
 
 
 @pytest.fixture
-def kept(isolation: str, tmp_path: Path) -> tuple[Path, str]:
+def kept(any_isolation: str, tmp_path: Path) -> tuple[Path, str]:
     """The state folder and the id of a session of one step that was kept."""
     state = tmp_path / "state"
-    with mulligan.open(isolation=isolation, state=state, keep=True) as session:
+    with mulligan.open(isolation=any_isolation, state=state, keep=True) as session:
         assert session.run(CODE).outcome.ok
     return state, session.id
 
@@ -65,9 +65,9 @@ def test_what_is_damaged_is_named_and_acts_on_no_terminal(kept: tuple[Path, str]
     assert "not what was stored" in fault
 
 
-def test_damage_in_any_session_shows_in_the_exit_code(isolation: str, kept: tuple[Path, str]) -> None:
+def test_damage_in_any_session_shows_in_the_exit_code(any_isolation: str, kept: tuple[Path, str]) -> None:
     state, session = kept
-    with mulligan.open(isolation=isolation, state=state) as another:
+    with mulligan.open(isolation=any_isolation, state=state) as another:
         another.run("open('file', 'w').write('open meanwhile')").settled.result()
         assert verify(state, another.id, code=0).startswith(another.id)
         harm(state, session, "large")

@@ -100,11 +100,11 @@ def command(work: Path, state: Path) -> list[str]:
 
 
 def test_a_terminal_is_shown_how_far_a_large_folder_is_and_a_pipe_is_not(
-    isolation: str, work: Path, tmp_path: Path
+    any_isolation: str, work: Path, tmp_path: Path
 ) -> None:
     for number in range(FEW):
         (work / f"n{number}").write_text("x")
-    words = [*command(work, tmp_path / "state"), isolation]
+    words = [*command(work, tmp_path / "state"), any_isolation]
     ours, theirs = pty.openpty()
     with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=theirs) as running:
         os.close(theirs)

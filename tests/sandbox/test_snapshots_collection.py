@@ -215,7 +215,7 @@ def test_what_is_damaged_is_not_composed_away(root: Path, tmp_path: Path) -> Non
         assert any("snapshot 2" in fault for fault in store.verify())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 1 << 32), goes=st.lists(st.integers(0, 30), max_size=12))
 def test_whatever_goes_from_a_tree_of_snapshots_the_others_are_what_they_were(
     tmp_path_factory: pytest.TempPathFactory, seed: int, goes: list[int]

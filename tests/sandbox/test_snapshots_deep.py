@@ -81,7 +81,7 @@ def test_a_restore_that_began_before_the_deep_tree_removes_it_all_the_same(
 def test_a_folder_with_very_many_entries_is_undone_and_redone(
     root: Path, tmp_path: Path, watches: int
 ) -> None:
-    count = 5_000
+    count = 2_000
     with SnapshotStore.open(root, tmp_path / "store", watches=watches) as store:
         first = store.snapshot()
         (root / "wide").mkdir()
