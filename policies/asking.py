@@ -66,6 +66,33 @@ def scope_of(policy: Policy, asked: Request) -> str:
     return ""
 
 
+def secrets_for(policy: Policy, asked: Request) -> frozenset[str]:
+    """Names of the secrets that may be put into a request that is let leave: in each layer a rule that grants it, and
+    does not hold it, uses them."""
+    return frozenset.intersection(
+        *(
+            frozenset(
+                name for rule in layer if _carries(rule) and rule.grants(asked) for name in rule.secrets
+            )
+            for layer in policy.layers("network")
+        )
+    )
+
+
+def puts_in_at(policy: Policy, host: str, port: int) -> bool:
+    """Whether some rule puts a secret into requests to there: then a tunnel has to be looked into."""
+    return any(
+        isinstance(each, RequestPattern) and each.may_lead_to(host, port)
+        for rule in policy.layers("network")[0]
+        if rule.secrets and _carries(rule)
+        for each in rule.patterns
+    )
+
+
+def _carries(rule: Rule) -> bool:
+    return rule.decision in (Decision.ALLOW, Decision.ASK)
+
+
 def _asking(policy: Policy, asked: Request) -> Iterator[RequestPattern]:
     for layer in policy.layers("network"):
         for rule in layer:

@@ -96,6 +96,10 @@ class RequestPattern:
         bare = "/".join(segment.partition(";")[0] for segment in path.split("/"))
         return any(path_matches(glob, each) for each in {path, bare, path.rstrip("/") or "/"})
 
+    def may_lead_to(self, host: str, port: int) -> bool:
+        """Whether some request to there could match."""
+        return host_matches(self.host, host, address=is_address(host)) and self._allows_port(port)
+
     def covers(self, other: object) -> bool:
         assert isinstance(other, RequestPattern)
         return (

@@ -10,7 +10,7 @@ import re
 from urllib.parse import quote
 
 from mulligan.policies.address import Request, Unclear, request
-from mulligan.policies.asking import judge_asked, looks_inside, names_host, scope_of
+from mulligan.policies.asking import judge_asked, looks_inside, names_host, puts_in_at, scope_of, secrets_for
 from mulligan.policies.decision import Decision, Finding, Verdict
 from mulligan.policies.policy import Policy
 from mulligan.sandbox.egress.judgement import Asked, Judgement
@@ -54,6 +54,7 @@ class PolicyJudge:
             reason=_reason(finding, spelt),
             instead=finding.instead,
             private=allowed and names_host(self._policy, spelt),
+            uses=secrets_for(self._policy, spelt) if allowed else frozenset(),
         )
 
     def _asking(self, verdict: Verdict, spelt: Request) -> Judgement:
@@ -67,10 +68,11 @@ class PolicyJudge:
             instead=asking[0].instead,
             private=names_host(self._policy, spelt),
             scope=scope_of(self._policy, spelt),
+            uses=secrets_for(self._policy, spelt),
         )
 
     def needs_inside(self, host: str, port: int) -> bool:
-        return looks_inside(self._policy, host, port)
+        return looks_inside(self._policy, host, port) or puts_in_at(self._policy, host, port)
 
 
 def _spelt(asked: Asked) -> Request:

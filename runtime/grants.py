@@ -9,10 +9,12 @@ from mulligan.policies.errors import PolicyError
 from mulligan.policies.patterns import PackagePattern
 from mulligan.policies.policy import PerAction, Policy
 from mulligan.policies.rules import Rule
+from mulligan.runtime.unlocking import unlock, used
 from mulligan.sandbox.isolation import Limits
 
 if TYPE_CHECKING:
     from mulligan.sandbox.egress.judgement import Judge
+    from mulligan.sandbox.egress.secrets import Secrets
 
 
 def grant_limits(policy: Policy) -> Limits:
@@ -47,8 +49,8 @@ def ungranted(policy: Policy, *, asks: bool = True) -> tuple[str, ...]:
     for name in ("tools", "databases", "packages", "library"):
         if granting := _granting(policy, name):
             said.append(f"{name} ({_counted(granting)})")
-    if policy.secrets:
-        said.append(f"secrets ({len(policy.secrets)})")
+    if unused := set(policy.secrets) - used(policy):
+        said.append(f"secrets that no network rule uses ({len(unused)})")
     return tuple(said)
 
 
@@ -89,6 +91,11 @@ def _is_of_any_package(pattern: object) -> bool:
 
 def _opens_network(policy: Policy) -> bool:
     return bool(_granting(policy, "network"))
+
+
+def grant_secrets(policy: Policy) -> Secrets | None:
+    """Those that the proxy puts in, read from where the host keeps them. Raises PolicyError."""
+    return unlock(policy) if _opens_network(policy) else None
 
 
 def grant_network(policy: Policy) -> Judge | None:

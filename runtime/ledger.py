@@ -28,6 +28,7 @@ from types import TracebackType
 from typing import Any
 
 from mulligan.runtime.errors import LedgerDamaged, SessionClosed
+from mulligan.sandbox.redaction import Redactor
 
 VERSION = 2
 #: formats that can be read; entries of 1 were not chained
@@ -91,6 +92,8 @@ class Ledger:
         self._closed = False
         self._head = b""
         self.path = path
+        #: takes secret values out of every body, where a session has any
+        self.redactor: Redactor | None = None
 
     @classmethod
     def open(cls, path: Path) -> Ledger:
@@ -133,7 +136,8 @@ class Ledger:
 
     def append_all(self, fresh: Sequence[Fresh]) -> list[int]:
         """Record several entries, all of them or none; see `append`."""
-        texts = [(kind, step, _encode(body)) for kind, step, body in fresh]
+        without = self.redactor.plain if self.redactor is not None else _as_it_is
+        texts = [(kind, step, _encode(without(body))) for kind, step, body in fresh]
         with self._lock, _as_damage(self.path):
             self._check_open()
             if len(texts) == 1:
@@ -252,6 +256,10 @@ def read_head(head: str) -> str:
     if digits and (not 16 <= len(digits) <= 64 or set(digits) - set("0123456789abcdef")):
         raise ValueError(f"{head!r} is no head: it has 16 to 64 hexadecimal digits")
     return digits
+
+
+def _as_it_is(body: Any) -> Any:
+    return body
 
 
 def _encode(body: Mapping[str, Any]) -> str:

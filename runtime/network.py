@@ -11,19 +11,24 @@ from mulligan.runtime.approvals import Approvals
 from mulligan.runtime.effects import READS, Effect, Effects
 from mulligan.runtime.ledger import Ledger
 from mulligan.sandbox.errors import NetworkMissing
+from mulligan.sandbox.redaction import Redactor
 
 if TYPE_CHECKING:
     from mulligan.sandbox.egress.judgement import Asked, Judge, Judgement, Preview
     from mulligan.sandbox.egress.proxy import Egress
+    from mulligan.sandbox.egress.secrets import Secrets
 
 _SHOWN = 10
 
 
 class Network:
-    def __init__(self, judge: Judge, ledger: Ledger, approvals: Approvals) -> None:
+    def __init__(
+        self, judge: Judge, ledger: Ledger, approvals: Approvals, secrets: Secrets | None = None
+    ) -> None:
         """Raises NetworkMissing where what the proxy needs is not installed."""
         self._judge = judge
         self._approvals = approvals
+        self._secrets = secrets
         self._again = False
         self._left_out = 0
         self.effects = Effects(ledger)
@@ -37,7 +42,7 @@ class Network:
                 f"the policy has network rules, and {error.name} is not installed",
                 hint="Run: pip install 'mulligan[network]'",
             ) from error
-        return Egress(self, self.effects, approver=self)
+        return Egress(self, self.effects, approver=self, secrets=self._secrets)
 
     # -- the proxy's judge -------------------------------------------------------------------------------------
 
@@ -72,6 +77,11 @@ class Network:
         return replace(judgement, allowed=decided.allowed, reason=reason, instead=instead)
 
     # -- for the story -----------------------------------------------------------------------------------------
+
+    @property
+    def redactor(self) -> Redactor | None:
+        """What takes secret values out of all that is shown and recorded; None where there are none."""
+        return self._secrets.redactor if self._secrets else None
 
     def waited(self) -> float:
         """Seconds, since the session began, in which a person was waited for."""

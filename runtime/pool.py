@@ -33,7 +33,7 @@ from mulligan.policies.exclusion import Exclusion
 from mulligan.policies.policy import Policy
 from mulligan.runtime.approvals import Asking
 from mulligan.runtime.errors import PoolClosed
-from mulligan.runtime.grants import grant_limits, grant_network
+from mulligan.runtime.grants import grant_limits, grant_network, grant_secrets
 from mulligan.runtime.importing import Progress
 from mulligan.runtime.past import sessions_folder
 from mulligan.runtime.question import Approve
@@ -86,7 +86,16 @@ class Pool:
         where = None if python is None else Path(python)
         judge = grant_network(self._policy)
         asking = Asking(self._policy.approvals, approve, Standing.of(policy))
-        self._order = Order(isolation, image, where, grant_limits(self._policy), warm, judge, asking)
+        self._order = Order(
+            isolation,
+            image,
+            where,
+            grant_limits(self._policy),
+            warm,
+            judge,
+            asking,
+            grant_secrets(self._policy),
+        )
         self._sessions = sessions_folder(None if state is None else Path(state))
         self._ready: deque[Session] = deque()
         self._starting = 0
@@ -160,8 +169,8 @@ class Pool:
                 f"a started sandbox cannot be given other limits: {'; '.join(differing)}",
                 hint=_ANOTHER,
             )
-        if policy.approvals != self._policy.approvals:
-            raise PolicyError("a started sandbox cannot be given other approvals", hint=_ANOTHER)
+        if (policy.approvals, policy.secrets) != (self._policy.approvals, self._policy.secrets):
+            raise PolicyError("a started sandbox cannot be given other approvals or secrets", hint=_ANOTHER)
         if policy.layers("network") != self._policy.layers("network"):
             raise PolicyError("a started sandbox cannot be given other network rules", hint=_ANOTHER)
 

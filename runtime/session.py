@@ -35,7 +35,14 @@ from mulligan.runtime.diffs.diff import Diff
 from mulligan.runtime.diffs.parsing import Parsing
 from mulligan.runtime.errors import CommitFailed, NothingToUndo, SessionBusy, SessionClosed
 from mulligan.runtime.folder import transfer
-from mulligan.runtime.grants import bounds_outcomes, check_enforced, grant_limits, grant_network, ungranted
+from mulligan.runtime.grants import (
+    bounds_outcomes,
+    check_enforced,
+    grant_limits,
+    grant_network,
+    grant_secrets,
+    ungranted,
+)
 from mulligan.runtime.history import History
 from mulligan.runtime.importing import Count, Progress
 from mulligan.runtime.layering import Brought, Place, bring, engine_sees_mounts, unlay
@@ -69,6 +76,7 @@ if TYPE_CHECKING:
     from mulligan.runtime.network import Network
     from mulligan.runtime.protected import Protected
     from mulligan.sandbox.egress.judgement import Judge
+    from mulligan.sandbox.egress.secrets import Secrets
 
 T = TypeVar("T")
 
@@ -90,6 +98,7 @@ class Order:
     warm: str = ""
     judge: Judge | None = None
     asking: Asking = field(default_factory=Asking)
+    secrets: Secrets | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -490,7 +499,8 @@ class Session:
             python=order.python,
         )
         if order.judge is not None:
-            self._network = self._open_network(order.judge)
+            self._network = self._open_network(order.judge, order.secrets)
+            self._ledger.redactor = self._network.redactor
         outlet = None if self._network is None else self._network.outlet
         self._enter = partial(enter, engine, described, folders.files, outlet, warm=order.warm)
 
@@ -554,10 +564,10 @@ class Session:
         sizes = [entry.size for entry in self._baseline.entries.values()]
         return None if progress is None else Count(progress, "keeping", len(sizes), sum(sizes)).add
 
-    def _open_network(self, judge: Judge) -> Network:
+    def _open_network(self, judge: Judge, secrets: Secrets | None) -> Network:
         from mulligan.runtime.network import Network
 
-        network = Network(judge, self._ledger, self._approvals)
+        network = Network(judge, self._ledger, self._approvals, secrets)
         self._resources.callback(network.outlet.close)
         return network
 
@@ -722,6 +732,7 @@ def open_session(
         grant_limits(rules),
         judge=grant_network(rules),
         asking=Asking(rules.approvals, approve, Standing.of(policy)),
+        secrets=grant_secrets(rules),
     )
     task = Task(None if workspace is None else Path(workspace), rules, progress, keep, excluded, staging)
     return make_session(sessions, partial(Session._open, order=order, task=task))

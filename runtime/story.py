@@ -26,6 +26,7 @@ from mulligan.runtime.history import History
 from mulligan.runtime.ledger import Entry, Fresh, Ledger
 from mulligan.runtime.outcome import Completed, Lost, Outcome, Output, Raised, Refused, Reverted, TimedOut
 from mulligan.runtime.quota import DiskQuota
+from mulligan.runtime.redacting import Redacting, outcome_without
 from mulligan.runtime.replay import Replay
 from mulligan.runtime.step import Action, Reach, Step, reach_of
 from mulligan.runtime.timeline import Fold, Timeline
@@ -232,10 +233,28 @@ class Story:
         collector: Collector,
         exchange: Exchange | None,
     ) -> Outcome:
-        def observe(event: Event) -> None:
+        def show(event: Event) -> None:
             collector.add(event)
             watch(event)
 
+        redactor = None if self._network is None else self._network.redactor
+        if redactor is None:
+            return self._execute(action, timeout, show, twin, collector, exchange)
+        redacting = Redacting(redactor, show)
+        return outcome_without(
+            self._execute(action, timeout, redacting.add, twin, collector, exchange, redacting.end), redactor
+        )
+
+    def _execute(
+        self,
+        action: Action,
+        timeout: float,
+        observe: Watcher,
+        twin: str,
+        collector: Collector,
+        exchange: Exchange | None,
+        ended: Callable[[], None] = lambda: None,
+    ) -> Outcome:
         for event in self._stray.take():  # of threads and subprocesses, since the last action
             observe(event)
         started = time.monotonic()
@@ -250,7 +269,9 @@ class Story:
                 exchange=exchange,
                 spared=self._spared(),
             )
+            ended()
         except SandboxLost:
+            ended()
             cause = f"the sandbox ended: {self.confined.last_words()}".rstrip(": ")
             return Lost(output=collector.output(), cause=cause, duration=time.monotonic() - started)
         return _outcome(execution, collector, timeout, guard.found)

@@ -91,9 +91,11 @@ def prepare_files(files: Path, uid: int, gid: int) -> None:
 
 
 class Outlet(Protocol):
-    """The proxy of a session that may use the network: `trust` is PEM, whom the sandbox may believe."""
+    """The proxy of a session that may use the network: `trust` is PEM, whom the sandbox may believe; `environment` are
+    variables of its own."""
 
     trust: bytes
+    environment: Mapping[str, str]
 
     def serve(self, listener: socket.socket) -> None: ...
 
@@ -162,7 +164,10 @@ def _leading_to(outlet: Outlet, isolation: Isolation, door: Door) -> Isolation:
     bundle = door.inner / interior.BUNDLE
     bundle.write_bytes(outlet.trust)
     bundle.chmod(0o644)
-    return replace(isolation, environment={**isolation.environment, **interior.network_environment()})
+    return replace(
+        isolation,
+        environment={**outlet.environment, **isolation.environment, **interior.network_environment()},
+    )
 
 
 @functools.cache

@@ -20,6 +20,7 @@ from mulligan.runtime.jupyter.host import Host
 from mulligan.runtime.jupyter.options import add_options
 from mulligan.runtime.jupyter.provisioning import Provisioner
 from mulligan.runtime.session import open_session
+from mulligan.runtime.unlocking import used
 from mulligan.sandbox.errors import MulliganError
 from mulligan.sandbox.printable import printable
 
@@ -44,6 +45,10 @@ def main() -> int:
 
 def serve(chosen: argparse.Namespace, provisioner: Provisioner | None) -> int:
     policy = load_policy(chosen.policy) if chosen.policy else Policy()
+    if used(policy):  # clients hear the sandbox's own messages
+        raise PolicyError(
+            "a kernel for Jupyter takes no policy with secrets", hint="leave `uses` out of its rules"
+        )
     host = Host(Connection.read(chosen.connection), provisioner)
     signal.signal(signal.SIGINT, lambda number, frame: host.interrupt())
     signal.signal(signal.SIGTERM, lambda number, frame: host.stop())

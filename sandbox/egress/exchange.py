@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
@@ -19,10 +19,13 @@ from mulligan.sandbox.egress.hosts import split_authority
 from mulligan.sandbox.egress.judgement import DEFAULT_PORTS, Answered, Asked, Journal, Judgement
 from mulligan.sandbox.egress.parts import Parts
 from mulligan.sandbox.egress.relay import relay
+from mulligan.sandbox.egress.secrets import Secret
 from mulligan.sandbox.egress.wire import Gone, Wire
 
 _ABSOLUTE = re.compile(r"http://([^/?#]+)(/[^?#]*)?(?:\?([^#]*))?", re.IGNORECASE)
 _ORIGIN = re.compile(r"(/[^?#]*)(?:\?([^#]*))?")
+#: what is done to the body of an answer on its way
+Through = Callable[[Iterator[Piece]], Iterator[Piece]]
 #: repeated once where a connection that was kept turns out to be dead
 _REPEATABLE = ("GET", "HEAD", "OPTIONS")
 
@@ -92,11 +95,14 @@ class Exchanges:
         self._parts, self.wire = parts, wire
         self._far: Wire | None = None
         self._to: tuple[bool, bool, str, int] | None = None
+        #: the secrets that go into the request under way
+        self._named: Sequence[Secret] = ()
 
     def carry(self, head: Head, asked: Asked) -> bool:
         """Whether another request may follow on this connection. Raises Turned while nothing was answered yet, Gone
         when it is too late to answer."""
         judgement = self._parts.allow(asked, self.wire, head)
+        self._named = self._parts.secrets.check(head, asked, judgement)
         far, kept = self._reach(asked, judgement)
         tally = _Tally(self._parts.journal, self._parts.leaving(asked, judgement))
         try:
@@ -119,6 +125,8 @@ class Exchanges:
         # one to a private address is not for a path that may not lead there
         to = (secured, judgement.private, asked.host, asked.port)
         if self._far is not None and to == self._to and not self._far.stale():
+            if self._named:
+                self._parts.secrets.check_way(self._far, asked)
             return self._far, True
         self.close()
         sock = self._parts.dial(asked, judgement)
@@ -126,6 +134,8 @@ class Exchanges:
             sock = secure(sock, asked, self._parts.context)
         self._far, self._to = Wire(sock, self._parts.bounds.quiet, self._parts.bounds.whole), to
         self._parts.live.add(self._far)
+        if self._named:
+            self._parts.secrets.check_way(self._far, asked)
         if self.wire.is_cut:  # while it was dialled; whoever cuts from now on cuts both
             raise Gone("whoever asked was cut off")
         return self._far, False
@@ -147,13 +157,20 @@ class Exchanges:
         tally.status = answer.status
         if answer.status == 101:
             return self._switch(head, asked, answer, far, tally)
+        if self._parts.secrets.went_to(asked):
+            self._parts.secrets.check_answer(answer)
+            answer.headers = self._parts.secrets.redacted(answer.headers)
+            answer.reason = self._parts.secrets.redactor.raw(answer.reason)
+            return self._pass_on(head, answer, far, tally, self._parts.secrets.pieces)
         return self._pass_on(head, answer, far, tally)
 
     def _ask(self, head: Head, asked: Asked, far: Wire, tally: _Tally) -> Head:
         """Send a request and read the head of its answer. Raises Gone where upstream has hung up."""
         out = h11.Connection(h11.CLIENT, max_incomplete_event_size=self._parts.bounds.head + 1)
-        target = asked.path + (f"?{asked.query}" if asked.query else "")
         headers: Headers = [(b"host", asked.authority.encode()), *head.forwarded(), *head.framing()]
+        if self._parts.secrets:
+            headers, asked = self._parts.secrets.put_in(self._named, headers, asked)
+        target = asked.path + (f"?{asked.query}" if asked.query else "")
         if asked.scheme in ("ws", "wss"):
             headers += [(b"upgrade", b"websocket"), (b"connection", b"upgrade")]
         request = h11.Request(method=head.method, target=target, headers=headers)
@@ -188,7 +205,7 @@ class Exchanges:
             tally.error = f"whoever asked hung up: {gone}"[:200]
             raise Failed("the request's body did not come", 408) from gone
 
-    def _pass_on(self, head: Head, answer: Head, far: Wire, tally: _Tally) -> bool:
+    def _pass_on(self, head: Head, answer: Head, far: Wire, tally: _Tally, through: Through = iter) -> bool:
         """Write an answer's head anew, and its body as it comes."""
         writer = head.parser
         bodiless = answer.length == 0
@@ -202,18 +219,18 @@ class Exchanges:
             tally.tell()
             self.wire.send(first + (writer.send(h11.EndOfMessage()) or b""))
         else:
-            self._pass_body(first, answer, writer, far, tally)
+            self._pass_body(first, answer, writer, far, tally, through)
         if answer.close or answer.length == -1:
             self.close()
         return not head.close
 
     def _pass_body(
-        self, first: bytes, answer: Head, writer: h11.Connection, far: Wire, tally: _Tally
+        self, first: bytes, answer: Head, writer: h11.Connection, far: Wire, tally: _Tally, through: Through
     ) -> None:
         """What is broken from here on can only be cut off, so that nobody takes it for whole."""
         waiting = [first]
         try:
-            for piece in pieces(far, answer, self._parts.bounds.download):
+            for piece in through(pieces(far, answer, self._parts.bounds.download)):
                 tally.received += len(piece)
                 if tally.received == answer.length:
                     tally.tell()
@@ -225,6 +242,10 @@ class Exchanges:
         self.wire.send(*waiting, writer.send(h11.EndOfMessage()) or b"")
 
     def _switch(self, head: Head, asked: Asked, answer: Head, far: Wire, tally: _Tally) -> bool:
+        if self._parts.secrets.went_to(asked):
+            raise Failed(
+                "a secret went to this server, and what it says in a WebSocket cannot be looked through"
+            )
         if asked.scheme not in ("ws", "wss") or (answer.value(b"upgrade") or b"").lower() != b"websocket":
             raise Failed("the server changes to a protocol that nobody asked for")
         headers = [*answer.forwarded(), (b"upgrade", b"websocket"), (b"connection", b"upgrade")]

@@ -51,6 +51,8 @@ class Judgement:
     private: bool = False
     asks: bool = False
     scope: str = ""
+    #: names of the secrets that may be put into it
+    uses: frozenset[str] = frozenset()
 
 
 class Judge(Protocol):

@@ -16,6 +16,7 @@ from mulligan.sandbox.egress.heads import Head
 from mulligan.sandbox.egress.hosts import is_address
 from mulligan.sandbox.egress.judgement import Approver, Asked, Journal, Judge, Judgement
 from mulligan.sandbox.egress.paths import readings
+from mulligan.sandbox.egress.secrets import Secrets
 from mulligan.sandbox.egress.wire import Gone, Wire
 
 _BROKEN = Judgement(
@@ -62,6 +63,7 @@ class Parts:
     authority: Authority
     meter: Meter
     approver: Approver | None = None
+    secrets: Secrets = field(default_factory=Secrets)
     live: Live = field(default_factory=Live)
 
     def allow(self, asked: Asked, wire: Wire, head: Head) -> Judgement:
@@ -74,10 +76,11 @@ class Parts:
             if not judgement.allowed and not judgement.asks:
                 raise Denied(asked, judgement)
         private = all(each.private for each in found)
+        uses = frozenset.intersection(*(each.uses for each in found))
         asking = [each for each in found if not each.allowed]
         if not asking:
-            return replace(found[0], private=private)
-        return self._approved(asked, replace(_together(asking), private=private), wire, head)
+            return replace(found[0], private=private, uses=uses)
+        return self._approved(asked, replace(_together(asking), private=private, uses=uses), wire, head)
 
     def _approved(self, asked: Asked, judgement: Judgement, wire: Wire, head: Head) -> Judgement:
         if self.approver is None:
@@ -91,7 +94,7 @@ class Parts:
             raise Denied(asked, found)
         if wire.hung_up():
             raise Gone("whoever asked has hung up")
-        return replace(found, private=judgement.private)
+        return replace(found, private=judgement.private, uses=judgement.uses)
 
     def count(self) -> None:
         """One more request, or tunnel. Raises Refused where there are too many."""

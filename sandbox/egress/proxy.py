@@ -11,6 +11,7 @@ import select
 import socket
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 
 from mulligan.sandbox.egress import dialing, trust
@@ -20,6 +21,7 @@ from mulligan.sandbox.egress.conversation import Conversation
 from mulligan.sandbox.egress.dialing import Resolve
 from mulligan.sandbox.egress.judgement import Approver, Journal, Judge
 from mulligan.sandbox.egress.parts import Parts
+from mulligan.sandbox.egress.secrets import Secrets
 from mulligan.sandbox.egress.wire import Wire
 
 #: connections that may wait to be taken (guest/entry.py), and some more
@@ -39,13 +41,18 @@ class Egress:
         bounds: Bounds | None = None,
         resolve: Resolve | None = None,
         approver: Approver | None = None,
+        secrets: Secrets | None = None,
     ) -> None:
         bounds = bounds or Bounds()
         context, authority = trust.upstream(), Authority()
         #: what the sandbox may believe, as PEM
         self.trust = trust.bundle(context, authority.certificate)
         resolve = resolve or dialing.resolve
-        self._parts = Parts(judge, journal, bounds, resolve, context, authority, Meter(bounds), approver)
+        self._parts = Parts(
+            judge, journal, bounds, resolve, context, authority, Meter(bounds), approver, secrets or Secrets()
+        )
+        #: variables for the sandbox
+        self.environment: Mapping[str, str] = self._parts.secrets.environment
         self._places = threading.BoundedSemaphore(bounds.connections)
         self._listener: socket.socket | None = None
         self._lock = threading.Lock()

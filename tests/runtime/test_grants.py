@@ -36,5 +36,5 @@ tools: [{deny: x}]
 packages: [{allow: a from pypi}, {ask: b from pypi}]
 secrets: {TOKEN: environment:TOKEN}
 """)
-    assert ungranted(policy) == ("packages (2 rules)", "secrets (1)")
+    assert ungranted(policy) == ("packages (2 rules)", "secrets that no network rule uses (1)")
     assert ungranted(Policy()) == ()
