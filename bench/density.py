@@ -67,13 +67,13 @@ def _of(place: Place, isolation: str, size: Size) -> dict[str, Any]:
                 sessions.append(stack.enter_context(mulligan.open(isolation=isolation, state=place.folder)))
                 settle(sessions[-1].run(IDLE))
             idle[count] = sum(pss_of_user(session._uid) for session in sessions)
-        rate = _rate(sessions, size.seconds)
         for count, session in enumerate(sessions, 1):
             session.reset()
             settle(session.run(WORK))
             if count in size.counts:
                 work[count] = sum(pss_of_user(each._uid) for each in sessions[:count])
         twin = _twin(sessions[0])
+        rate = _rate(sessions, size.seconds)  # last: it leaves as many twins as a session keeps
     each_idle, each_work = _slope(idle), _slope(work)
     return {
         "who": isolation,
@@ -100,7 +100,7 @@ def _rate(sessions: Sequence[mulligan.Session], seconds: float) -> float:
     def busy(session: mulligan.Session) -> int:
         done = 0
         while time.perf_counter() < end:
-            settle(session.run("x += 1"))
+            settle(session.run("x = 1 + 1"))
             done += 1
         return done
 

@@ -44,7 +44,7 @@ def test_an_action_that_ends_well_has_completed_with_its_result(session: Session
         ("def :", "SyntaxError"),
         ("undefined_name", "NameError"),
         ("raise KeyboardInterrupt", "KeyboardInterrupt"),
-        ("def f(): f()\nf()", "RecursionError"),
+        ("import sys; sys.setrecursionlimit(300)\ndef f(): f()\nf()", "RecursionError"),
         ("class E(BaseException): pass\nraise E('own')", "E"),
         ("raise type('E', (Exception,), {'__str__': lambda self: 1 / 0})()", "ZeroDivisionError"),
         ("import asyncio\nraise asyncio.CancelledError", "CancelledError"),

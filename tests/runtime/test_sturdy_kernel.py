@@ -121,7 +121,7 @@ REPRS = {
     "raises": ("raise ValueError('no')", "ValueError"),
     "is no text": ("return 5", "TypeError"),
     "raises what is no Exception": ("raise GeneratorExit('no')", "GeneratorExit"),
-    "recurses for ever": ("return repr(self)", "RecursionError"),
+    "recurses for ever": ("sys.setrecursionlimit(300); return repr(self)", "RecursionError"),
     "leaves Python": ("raise SystemExit(3)", "SystemExit"),
 }
 
