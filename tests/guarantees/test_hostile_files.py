@@ -92,7 +92,7 @@ if os.fork() == 0:
         attacker.session.undo(to=marked)
     assert [path.name for path in outside.iterdir()] == ["x"]
     assert (outside / "x").read_text() == "of the host"
-    assert attacker.session._store.verify() == ()
+    assert attacker.session._do(attacker.session._store.verify).result() == ()
 
 
 @pytest.mark.alone
@@ -113,7 +113,7 @@ for number in range(3):
     for count in range(10):
         assert attacker.session.run(f"z = {count}").outcome.ok
     attacker.undo_to(marked)
-    assert attacker.session._store.verify() == ()
+    assert attacker.session._do(attacker.session._store.verify).result() == ()
 
 
 def test_a_commit_follows_no_planted_link(opened: Callable[..., Attacker], tmp_path: Path) -> None:
