@@ -104,7 +104,9 @@ def _from_keyring(name: str, where: str) -> str:
     try:
         keyring = import_module("keyring")
     except ImportError as error:
-        raise PolicyError(f"the secret {name!r} is in a keyring", hint="Run: pip install keyring") from error
+        raise PolicyError(
+            f"the secret {name!r} is in a keyring", hint="Run: pip install 'mulligan[secrets]'"
+        ) from error
     service, _, user = where.partition("/")
     try:
         value = keyring.get_password(service, user)

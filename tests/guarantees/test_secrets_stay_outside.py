@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+import keyring
 import pytest
+from keyrings.alt.file import PlaintextKeyring
 from tests.egress.servers import Handler, Names, Server, serving
 
 import mulligan
@@ -235,3 +237,18 @@ def test_a_secret_that_is_not_there_opens_no_session(tmp_path: Path) -> None:
     )
     assert found is not None and VALUE not in repr(found.__dict__["_secrets"])
     assert found.redactor.text(VALUE) == "*" * len(VALUE)
+
+
+def test_a_keyring_keeps_one_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PlaintextKeyring, "file_path", str(tmp_path / "keys.cfg"))  # where it keeps them
+    before = keyring.get_keyring()
+    keyring.set_keyring(PlaintextKeyring())
+    try:
+        policy = parse_policy("network: [{allow: GET a.org/**, uses: T}]\nsecrets: {T: 'keyring:site/me'}")
+        with pytest.raises(PolicyError, match="no 'site/me', for the secret 'T'"):
+            unlock(policy)
+        keyring.set_password("site", "me", VALUE)
+        found = unlock(policy)
+    finally:
+        keyring.set_keyring(before)
+    assert found is not None and found.redactor.text(f"({VALUE})") == f"({'*' * len(VALUE)})"
