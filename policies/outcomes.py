@@ -69,6 +69,14 @@ class OutcomeBounds:
                 return _deny("files.writable", f"{what}, and is not among what is writable", instead, place)
         return None
 
+    @property
+    def has_budget(self) -> bool:
+        return self._policy.budgets.deletions is not None
+
+    def beyond_budget(self, deleted: int) -> Finding | None:
+        """Why no more files may be removed, once so many are."""
+        return next(self._budget(Tally(deletions=1), deleted), None)
+
     def _per_action(self, tally: Tally) -> Iterator[Finding]:
         for key, did in _COUNTS.items():
             most, count = getattr(self._policy.files.per_action, key), getattr(tally, key)

@@ -34,7 +34,8 @@ SMALL = 1000
 class Checkpoint:
     """The state after step `step`. `twin` is None when memory was not captured; `stands` says in words what undo
     to here would not bring back, and `children` names the processes that were there; `rebuilt`: its memory goes back
-    to a replay; `unseen` are folders nested too deep to be looked into; `duration` in seconds."""
+    to a replay, and `differed` says what was otherwise in it; `unseen` are folders nested too deep to be looked into;
+    `duration` in seconds."""
 
     step: int
     snapshot: int
@@ -42,6 +43,7 @@ class Checkpoint:
     stands: tuple[str, ...] = ()
     children: tuple[str, ...] = ()
     rebuilt: bool = False
+    differed: tuple[str, ...] = ()
     changes: tuple[Change, ...] = ()
     unseen: tuple[bytes, ...] = ()
     duration: float = 0.0
@@ -315,6 +317,7 @@ class Checkpoints:
             if target.twin is None:
                 raise TwinLost("its twin is gone")
             stands += self._kernel.restore(target.twin)
+            stands += target.differed
             self._rebuilt = target.rebuilt
         except (TwinLost, WorkerLost):
             memory, said = self._replay(target, way, on_event)
@@ -342,11 +345,12 @@ class Checkpoints:
             deadly.add(killer)  # from the start, without it: what it left of the memory is gone
         files = self._store.restore(target.snapshot, mapped=self._mapped, thorough=True)
         self._rebuilt = base.rebuilt or bool(begun or again or deadly)
-        self._know_again(target)
-        stands = [*begun, _REPLAYED.format(len(again))] if again else [*begun]
-        stands += [
+        differing = [*base.differed, *differing]
+        differing += [
             f"step {step} ended the kernel when it was run again, and was left out" for step in sorted(deadly)
         ]
+        self._know_again(target, (*begun, *differing))
+        stands = [*begun, _REPLAYED.format(len(again))] if again else [*begun]
         stands += differing
         stands += [f"{_path(each.path)}: {each.why}" for each in files.stands]
         if begun or again or deadly:
@@ -366,8 +370,9 @@ class Checkpoints:
                 differing.append(done.says)
         return differing, None
 
-    def _know_again(self, target: Checkpoint) -> None:
-        """A twin for the memory that was rebuilt, so that the next return is quick; that it was rebuilt is kept."""
+    def _know_again(self, target: Checkpoint, differed: tuple[str, ...]) -> None:
+        """A twin for the memory that was rebuilt, so that the next return is quick; that it was rebuilt is kept, and
+        how it differed."""
         twin = self.name_twin()
         self._kernel.begin(twin)
         fork = self._fork(twin)
@@ -379,6 +384,7 @@ class Checkpoints:
             stands=stands + ((_REBUILT,) if self._rebuilt else ()),
             children=fork.children,
             rebuilt=self._rebuilt,
+            differed=differed,
         )
 
     def _wake_earlier(self, way: Sequence[Replay]) -> tuple[Checkpoint, tuple[str, ...]]:

@@ -6,7 +6,7 @@ The budget counts the steps on the way to where the session is: what was undone 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from mulligan.policies.decision import Decision, Finding, Verdict
 from mulligan.policies.exclusion import Exclusion
@@ -15,9 +15,10 @@ from mulligan.policies.outcomes import UNSEEN, OutcomeBounds, Tally
 from mulligan.policies.policy import Policy
 from mulligan.runtime.changes import worth_telling
 from mulligan.runtime.checkpoint import Checkpoint
+from mulligan.runtime.commit import Refusal
 from mulligan.runtime.matter import Decided
 from mulligan.runtime.outcome import spelt
-from mulligan.sandbox.snapshots import Change, Kind
+from mulligan.sandbox.snapshots import Change, Entry, Kind
 
 _WORKSPACE = b"workspace/"
 _REPORTED = Finding(decision=Decision.ALLOW, rule="on_violation", reason="what breaks a rule is reported")
@@ -38,6 +39,8 @@ class OutcomeJudge:
         self._allowed: set[bytes] = set()
         self._reports = policy.on_violation == "report"
         self._kept: dict[int, Tally] = {}
+        #: what was committed as removed though no action had removed it, by the step after which it went
+        self._gone: dict[int, set[bytes]] = {}
 
     def judge(
         self, step: int, way: Sequence[int], before: Checkpoint, after: Checkpoint, changes: Sequence[Change]
@@ -48,8 +51,7 @@ class OutcomeJudge:
         touched = [Touched(each.path.removeprefix(_WORKSPACE), each.action) for each in inside]
         unseen = [path for path in after.unseen if path not in before.unseen and path.startswith(_WORKSPACE)]
         tally = self._count(inside)
-        deleted = sum(self._kept[each].deletions for each in way if each in self._kept)
-        verdict = self._bounds.judge(touched, tally, deleted, unseen)
+        verdict = self._bounds.judge(touched, tally, self._deleted(way), unseen)
         if verdict.decision is Decision.ALLOW:
             self._kept[step] = tally
             return verdict, ()
@@ -76,10 +78,27 @@ class OutcomeJudge:
         self._allowed |= {each.path for each in touched}
         return Verdict.of((finding,)), (f"Against the policy, and kept, as {decided.why}: {spelt(verdict)}",)
 
-    def refusal(self, path: bytes, did: str) -> str | None:
-        """Why a path is not carried to the user's folder."""
-        found = None if self._reports or path in self._allowed else self._bounds.objection(Touched(path, did))
-        return found.reason if found is not None else None
+    def refusal(self, way: Sequence[int], there: Callable[[], Mapping[bytes, Entry]]) -> Refusal:
+        """What `commit` asks of each path. `there` gives what was there after the last step of `way`: whatever has gone
+        since then no action removed, and it counts against the budget as if one had."""
+        files = there() if self._bounds.has_budget and not self._reports else {}
+        deleted, gone = self._deleted(way), self._gone.setdefault(way[-1], set())
+
+        def reason(path: bytes, did: str) -> str | None:
+            if self._reports or path in self._allowed:
+                return None
+            found = self._bounds.objection(Touched(path, did))
+            known = files.get(_WORKSPACE + path)
+            if found is None and did == "removed" and known is not None and known.kind is not Kind.FOLDER:
+                found = self._bounds.beyond_budget(deleted + len(gone - {path}))
+                if found is None:
+                    gone.add(path)
+            return found.reason if found is not None else None
+
+        return reason
+
+    def _deleted(self, way: Sequence[int]) -> int:
+        return sum(self._kept[each].deletions for each in way if each in self._kept)
 
     def _count(self, changes: Sequence[Change]) -> Tally:
         """Folders do not count. A file whose content is there under a new name was moved, and not removed; unless no

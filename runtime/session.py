@@ -346,14 +346,13 @@ class Session:
     def _commit(self, progress: committing.Progress | None) -> Commit:
         if self._brought.layered is not None:
             self._unfold()
-        refusal = self._outcomes.refusal if self._outcomes is not None else lambda path, did: None
         done = committing.commit(
             self.folders.workspace,
             self._baseline,
             self.folders.journal,
             progress=progress,
             protection=Protection(self._policy.files.protect),
-            refusal=refusal,
+            refusal=self._story.refusal(),
             original=self._original,
         )
         self._baseline = done.baseline

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mulligan.policies.decision import Decision, Finding, Verdict
@@ -20,6 +21,7 @@ from mulligan.policies.policy import Policy
 from mulligan.runtime.changes import present
 from mulligan.runtime.checkpoint import Capture, Checkpoint, Checkpoints, Restoration
 from mulligan.runtime.collector import Collector, Stray
+from mulligan.runtime.commit import Refusal
 from mulligan.runtime.errors import NothingToUndo, SessionBroken, SessionClosed
 from mulligan.runtime.guard import Guard
 from mulligan.runtime.history import History
@@ -361,6 +363,13 @@ class Story:
         if self._outcomes is None:
             return verdict, ()
         return self._outcomes.judge(step, self.timeline.path(self._told.cursor), before, after, changes)
+
+    def refusal(self) -> Refusal:
+        """Why a commit may not carry a path to the user's folder, where outcomes are judged."""
+        if self._outcomes is None:
+            return lambda path, did: None
+        here = self.timeline.cursor
+        return self._outcomes.refusal(self.timeline.path(here), partial(self._checkpoints.files, here))
 
     def _keep(self, step: int, ticket: Ticket, twin: str) -> None:
         """Have the files; the twin is waited for only when nothing else is to be done."""

@@ -121,6 +121,25 @@ def test_what_is_hidden_is_not_there_and_what_is_not_writable_is_not_written_bac
     assert (work / "keys/deep/id").read_text() == "keys/deep/id"
 
 
+def test_files_that_went_between_two_actions_count_against_the_budget_when_they_are_committed(
+    session: Session, work: Path
+) -> None:
+    assert session.run("import os; os.unlink('many/0')").outcome.ok
+    for number in range(20, 24):
+        (session.workspace / "many" / str(number)).unlink()  # as a process between two actions could
+    try:
+        done, again = session.commit(), session.commit()
+        left = {path.name for path in (work / "many").iterdir()}
+    finally:
+        session.uncommit()
+        session.reset()
+    assert (len(done.applied), len(done.conflicts), len(left)) == (3, 2, 27)
+    assert all("4 files removed in this session; the most is 3" in each.ours for each in done.conflicts)
+    assert not again.applied and {each.path for each in again.conflicts} == {
+        each.path for each in done.conflicts
+    }
+
+
 def test_where_violations_are_reported_the_step_is_kept_and_says_so(isolation: str, tmp_path: Path) -> None:
     policy = parse_policy("files: {writable: [out/**], protect: [a]}\non_violation: report")
     with mulligan.open(isolation=isolation, state=tmp_path, policy=policy) as session:

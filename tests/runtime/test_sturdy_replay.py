@@ -50,6 +50,9 @@ def test_a_replayed_step_that_gives_out_something_else_is_named(isolation: str, 
             assert f"step {step.id} gave out something else when it was run again" in stands
         assert len(stands) == 3, stands
         assert session.run("x").outcome.text == "42"
+        back = session.undo(to=4)
+        assert (back.memory, {*stands} - {*back.stands}) == ("woken", {stands[0]}), "it differs still"
+        assert "again" in stands[0]
 
 
 def test_a_replayed_step_that_raises_another_exception_is_named(isolation: str, tmp_path: Path) -> None:
