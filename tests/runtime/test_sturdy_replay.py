@@ -20,6 +20,7 @@ for name in os.listdir("/proc"):
 
 def without_twins(session: Session, to: int) -> tuple[str, ...]:
     """What stands after an undo to a step when no twin is left."""
+    assert session.run("pass").reach is not None, "by now the twins of all steps before it are there"
     session.run(KILL_TWINS)
     session.run("pass")
     back = session.undo(to=to)
