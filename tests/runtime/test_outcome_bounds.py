@@ -131,8 +131,10 @@ def test_files_that_went_between_two_actions_count_against_the_budget_when_they_
         done, again = session.commit(), session.commit()
         left = {path.name for path in (work / "many").iterdir()}
     finally:
+        session.uncommit()  # the second, which had nothing to carry
         session.uncommit()
         session.reset()
+    assert len(list((work / "many").iterdir())) == 30
     assert (len(done.applied), len(done.conflicts), len(left)) == (3, 2, 27)
     assert all("4 files removed in this session; the most is 3" in each.ours for each in done.conflicts)
     assert not again.applied and {each.path for each in again.conflicts} == {
