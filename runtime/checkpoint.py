@@ -34,8 +34,8 @@ SMALL = 1000
 class Checkpoint:
     """The state after step `step`. `twin` is None when memory was not captured; `stands` says in words what undo
     to here would not bring back, and `children` names the processes that were there; `rebuilt`: its memory goes back
-    to a replay, and `differed` says what was otherwise in it; `unseen` are folders nested too deep to be looked into;
-    `duration` in seconds."""
+    to a replay, and `differed` says what was otherwise in it; `anew`: the kernel is not ours, and a return starts it
+    anew; `unseen` are folders nested too deep to be looked into; `duration` in seconds."""
 
     step: int
     snapshot: int
@@ -44,6 +44,7 @@ class Checkpoint:
     children: tuple[str, ...] = ()
     rebuilt: bool = False
     differed: tuple[str, ...] = ()
+    anew: bool = False
     changes: tuple[Change, ...] = ()
     unseen: tuple[bytes, ...] = ()
     duration: float = 0.0
@@ -102,6 +103,10 @@ class Checkpoints:
     def _kernel(self) -> Kernel:
         return self._confined.kernel
 
+    @property
+    def _anew(self) -> bool:
+        return bool(self._confined.other)
+
     def __contains__(self, step: int) -> bool:
         return step in self._known
 
@@ -116,7 +121,7 @@ class Checkpoints:
             twin = confined.root.name if checkpoint.twin == ROOT else None
             self._known[step] = replace(checkpoint, twin=twin)
         root = confined.root
-        self._known[0] = replace(self._known[0], twin=root.name, children=root.children)
+        self._known[0] = replace(self._known[0], twin=root.name or None, children=root.children)
 
     def begin(self, looked_at: Callable[[int], None] | None = None) -> Checkpoint:
         """The state before any action; the twin of the fresh kernel was made when the sandbox opened. `looked_at` is
@@ -127,9 +132,10 @@ class Checkpoints:
         self._known[0] = Checkpoint(
             step=0,
             snapshot=shot.id,
-            twin=root.name,
+            twin=root.name or None,
             stands=stands,
             children=root.children,
+            anew=self._anew,
             unseen=shot.beyond,
         )
         return self._known[0]
@@ -155,7 +161,7 @@ class Checkpoints:
         )
         twin, said = self._start_fresh()
         root = self._known[0]
-        self._rebuilt, self._mapped, self._ghosts = bool(said), [], False
+        self._rebuilt, self._mapped, self._ghosts = bool(said) and not self._anew, [], False
         stands = [f"process {name} could not be ended" for name in halted.left]
         stands += [*(_fate(child, ()) for child in root.children), *root.stands, *said, *_too_deep(shot)]
         self._known[step] = Checkpoint(
@@ -164,6 +170,7 @@ class Checkpoints:
             twin=twin,
             stands=tuple(stands),
             rebuilt=self._rebuilt,
+            anew=self._anew,
             changes=shot.changes,
             unseen=shot.beyond,
             duration=time.monotonic() - started,
@@ -185,8 +192,10 @@ class Checkpoints:
         try:
             shot = self._snapshot()
         except SnapshotError:
-            if fork := self._fork(twin).name:
-                self._kernel.discard([fork])
+            fork = self._fork(twin)
+            self._thaw(fork)
+            if fork.name:
+                self._kernel.discard([fork.name])
             raise
         return Capture(twin, shot, self._is_quiet(twin), started)
 
@@ -216,6 +225,7 @@ class Checkpoints:
             + ((_REBUILT,) if self._rebuilt else ()),
             children=fork.children,
             rebuilt=self._rebuilt,
+            anew=self._anew,
             changes=changes,
             unseen=shot.beyond,
             duration=time.monotonic() - capture.started,
@@ -320,7 +330,7 @@ class Checkpoints:
             stands += target.differed
             self._rebuilt = target.rebuilt
         except (TwinLost, WorkerLost):
-            memory, said = self._replay(target, way, on_event)
+            memory, said = self._start_anew() if self._anew else self._replay(target, way, on_event)
             stands += said
         stands += [line for line in target.stands if line not in stands]
         return Restoration(
@@ -330,6 +340,11 @@ class Checkpoints:
             stands=tuple(stands),
             duration=time.monotonic() - started,
         )
+
+    def _start_anew(self) -> tuple[str, list[str]]:
+        """A kernel that is not ours: on the files that were just put back, and no action is run again."""
+        self._mapped, self._ghosts = [], False
+        return "fresh", list(self._confined.restart())
 
     def _replay(
         self, target: Checkpoint, way: Sequence[Replay], on_event: Callable[[Event], None]

@@ -51,6 +51,8 @@ class Outcome:
     output: Output = field(default_factory=Output)
     error: Error | None = None
     duration: float = 0.0
+    #: the kernel is not ours: where the action was taken back, it was started anew and has lost its variables
+    anew: bool = False
     #: what we have to say about it besides, such as requests that were denied: printable lines
     notes: tuple[str, ...] = ()
 
@@ -98,6 +100,10 @@ class Outcome:
         """What we have to say about it; empty where it speaks for itself."""
         return ""
 
+    @property
+    def _as_before(self) -> str:
+        return _ANEW if self.anew else _AS_BEFORE
+
     def record(self) -> dict[str, Any]:
         """For the ledger: plain JSON data, bounded."""
         return {
@@ -140,7 +146,9 @@ class TimedOut(Outcome):
 
     @property
     def notice(self) -> str:
-        state = _AS_BEFORE if self.restored else "It was interrupted; what it had done until then stands."
+        state = (
+            self._as_before if self.restored else "It was interrupted; what it had done until then stands."
+        )
         return f"[Timed out after {self.after:g} s. {state}]"
 
     def _details(self) -> dict[str, Any]:
@@ -167,7 +175,7 @@ class Reverted(Outcome):
 
     @property
     def notice(self) -> str:
-        return f"[Ended and taken back: {spelt(self.verdict)} {_AS_BEFORE}]"
+        return f"[Ended and taken back: {spelt(self.verdict)} {self._as_before}]"
 
     def _details(self) -> dict[str, Any]:
         return {"verdict": self.verdict.record()}
@@ -180,13 +188,14 @@ class Lost(Outcome):
 
     @property
     def notice(self) -> str:
-        return f"[The kernel died: {self.cause}. {_AS_BEFORE}]"
+        return f"[The kernel died: {self.cause}. {self._as_before}]"
 
     def _details(self) -> dict[str, Any]:
         return {"cause": _bounded(self.cause)}
 
 
 _AS_BEFORE = "Files and variables are as they were before this action."
+_ANEW = "Files are as they were before this action; the kernel was started anew, without its variables."
 
 
 def spelt(verdict: Verdict) -> str:

@@ -89,7 +89,7 @@ LOOKING = 0.5
 @dataclass(frozen=True, slots=True)
 class Order:
     """What a sandbox is started from. `warm` is Python that is run before the first twin is taken; a `judge` gives it
-    a network."""
+    a network; `kernel` names a kernelspec, where the kernel is not to be ours."""
 
     isolation: str
     image: str | None
@@ -99,6 +99,7 @@ class Order:
     judge: Judge | None = None
     asking: Asking = field(default_factory=Asking)
     secrets: Secrets | None = None
+    kernel: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -501,7 +502,8 @@ class Session:
             self._network = self._open_network(order.judge, order.secrets)
             self._ledger.redactor = self._network.redactor
         outlet = None if self._network is None else self._network.outlet
-        self._enter = partial(enter, engine, described, folders.files, outlet, warm=order.warm)
+        how = {"warm": order.warm, "other": order.kernel}
+        self._enter = partial(enter, engine, described, folders.files, outlet, **how)
 
     def _stage(self, task: Task, obstacle: str) -> None:
         place = Place(self.folders.workspace, self.folders.layer)
@@ -702,6 +704,7 @@ def open_session(
     keep: bool = False,
     approve: Approve | None = None,
     staging: str = "auto",
+    kernel: str | None = None,
 ) -> Session:
     """Open a session on a copy of `workspace` (an empty one when None).
 
@@ -716,6 +719,8 @@ def open_session(
     is awaited on a thread of its own. Without it, what would be asked about is denied.
     `staging` is "auto" (a large folder is laid beneath an overlay where that can be had, as root; what you change in it
     meanwhile shows through), "copy", or "overlay"; `report.workspace` says which it was, and why.
+    `kernel` names a kernelspec in the image or the python, for actions in another language than Python: their files
+    are taken back, and their memory is not.
 
     Raises PolicyError for a broken glob or policy, or for one with a rule that would not be enforced;
     WorkspaceInvalid, NoIsolation, ImageMissing, ImageUnusable, SelfTestFailed.
@@ -732,6 +737,7 @@ def open_session(
         judge=grant_network(rules),
         asking=Asking(rules.approvals, approve, Standing.of(policy)),
         secrets=grant_secrets(rules),
+        kernel=kernel or "",
     )
     task = Task(None if workspace is None else Path(workspace), rules, progress, keep, excluded, staging)
     return make_session(sessions, partial(Session._open, order=order, task=task))
@@ -765,6 +771,7 @@ async def open_async(
     keep: bool = False,
     approve: Approve | None = None,
     staging: str = "auto",
+    kernel: str | None = None,
 ) -> AsyncSession:
     """As `open`, for event loops; `await` it, or use it in `async with await mulligan.aopen(...)`. `approve` is awaited
     on the loop that this is called on."""
@@ -782,6 +789,7 @@ async def open_async(
         keep=keep,
         approve=None if approve is None else on_loop(approve, asyncio.get_running_loop()),
         staging=staging,
+        kernel=kernel,
     )
     return AsyncSession(await asyncio.to_thread(job))
 

@@ -85,5 +85,8 @@ class Step:
 
 def reach_of(checkpoint: Checkpoint) -> Reach:
     memory = "exact" if checkpoint.twin and not checkpoint.rebuilt else "replayed"
+    if checkpoint.anew:  # with it all processes end
+        ended = tuple(f"process {child} is ended and does not come back" for child in checkpoint.children)
+        return Reach("exact", "none", checkpoint.stands + ended)
     children = tuple(f"process {child} goes on as it is" for child in checkpoint.children)
     return Reach("exact", memory, checkpoint.stands + children)

@@ -123,7 +123,8 @@ class Story:
         self._listen()
         checkpoint = self._checkpoints.begin(looked_at)
         self._history.begin()
-        self._record("opened", 0, {"isolation": self.confined.report.engine})
+        other = {"kernel": self.confined.other} if self.confined.other else {}
+        self._record("opened", 0, {"isolation": self.confined.report.engine, **other})
         self._record("checkpointed", 0, _checkpoint_record(checkpoint))
         if self._protected is not None:
             self._protected.begin(self._checkpoints)
@@ -154,6 +155,8 @@ class Story:
             wall = timeout or self._policy.resources.wall
             with Collector(self._transcripts.of(step)) as collector:
                 outcome = self._run(action, wall, watch, twin, collector, ticket.exchange)
+            if self.confined.other:
+                outcome = replace(outcome, anew=True)
             if self._network is not None:
                 outcome = replace(outcome, notes=self._network.notices(step))
                 self._network.effects.mark(step)
@@ -343,6 +346,7 @@ class Story:
                 error=outcome.error,
                 duration=outcome.duration,
                 notes=outcome.notes,
+                anew=outcome.anew,
                 verdict=verdict,
             )
             return self._take_back(ticket, step, action, reverted)

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from mulligan.sandbox import bounds, guest, interior, selftest
 from mulligan.sandbox.door import Door
-from mulligan.sandbox.errors import DoorClosed, SandboxError, WarmFailed
+from mulligan.sandbox.errors import DoorClosed, ImageUnusable, SandboxError, WarmFailed
 from mulligan.sandbox.isolation import (
     GUEST,
     PROXY_PORT,
@@ -30,7 +30,7 @@ from mulligan.sandbox.isolation import (
     Report,
     Sandbox,
 )
-from mulligan.sandbox.kernel import Fork, Kernel
+from mulligan.sandbox.kernel import Fork, Kernel, WorkerLost
 from mulligan.sandbox.printable import one_line
 
 #: seconds that a sandbox may take to start; a cold engine on a busy machine takes a few
@@ -48,6 +48,8 @@ class Confined:
     root: Fork
     #: Python that was run before it, and is again wherever a worker is started anew
     warm: str
+    #: the kernelspec of a kernel that is not ours; "" for ours
+    other: str
     _resources: ExitStack
 
     def close(self) -> None:
@@ -101,12 +103,19 @@ class Outlet(Protocol):
 
 
 def enter(
-    engine: Engine, isolation: Isolation, files: Path, outlet: Outlet | None = None, *, warm: str = ""
+    engine: Engine,
+    isolation: Isolation,
+    files: Path,
+    outlet: Outlet | None = None,
+    *,
+    warm: str = "",
+    other: str = "",
 ) -> Confined:
     """Start a sandbox around `files`, have it test itself, and connect to its kernel.
 
     `isolation` is completed here with the mounts that every session has, and where there is an `outlet` with what
-    leads programs to it. `warm` is Python that is run when the self-test has passed, before the root's checkpoint, and
+    leads programs to it. `other` names the kernelspec, one in the image or the python, of a kernel to run in place of
+    ours. `warm` is code that is run when the self-test has passed, before the root's checkpoint, and
     without a network. Raises SandboxError: NoIsolation, ImageMissing, ImageUnusable, SelfTestFailed, DoorClosed,
     WarmFailed.
     """
@@ -131,6 +140,8 @@ def enter(
         except DoorClosed as error:
             raise DoorClosed(error.message, hint=sandbox.diagnosis() or error.hint) from error
         report = replace(sandbox.report, probes=selftest.check(probes))
+        if other:
+            root = _begin_other(kernel, door, other)
         if warm:
             warm_up(kernel, warm)
             root = kernel.checkpoint(ROOT)
@@ -139,7 +150,27 @@ def enter(
         if outlet is not None and listener is not None:
             report = replace(report, bounds={**report.bounds, "network": bounds.by_the_proxy()})
             outlet.serve(listener.dup())
-        return Confined(sandbox, kernel, report, root, warm, stack.pop_all())
+        return Confined(sandbox, kernel, report, root, warm, other, stack.pop_all())
+
+
+def _begin_other(kernel: Kernel, door: Door, name: str) -> Fork:
+    """Ours has made the self-test, and gives place. Raises ImageUnusable."""
+    try:
+        kernel.become(name, START)
+    except WorkerLost as error:
+        try:
+            why = str(door.hear(START).get("error", error.message))
+        except ImageUnusable as told:
+            why = told.message
+        raise ImageUnusable(
+            why,
+            hint="install that kernel in the image (docker) or the python (bubblewrap), with its kernelspec in "
+            "share/jupyter/kernels",
+        ) from error
+    kernel.discard([ROOT, _COLD])
+    root = kernel.checkpoint(ROOT)
+    kernel.thaw()
+    return root
 
 
 def warm_up(kernel: Kernel, source: str) -> None:

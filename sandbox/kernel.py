@@ -59,6 +59,9 @@ _EXECUTE = {
 #: an interrupt by us, who see to it ourselves that it is obeyed
 _PATIENT = {"patient": True}
 
+#: stands at every checkpoint of a kernel that is not ours
+NO_TWIN = "memory is not brought back: the kernel is not Mulligan's own, and is started anew"
+
 Ended = Literal["done", "timeout", "killed", "guarded", "lost"]
 
 
@@ -86,12 +89,12 @@ class Execution:
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """A checkpoint of memory. `stands` are the things that waking its twin would not bring back, in words, and
-    `children` the processes that were there, as "PID COMMAND". `mapped`: paths in the sandbox of files that a process
-    can write through memory. `ghosts`: one has a file open under a name that the file has lost. `dead`: the names of
-    earlier twins that are gone. `links`: how many hard links were asked for in this sandbox so far, -1 where that is
-    not known. `frozen`: other processes or threads could write files, and are stopped until `thaw`. `duration` in
-    seconds."""
+    """A checkpoint of memory; `name` is empty where the kernel is not ours, and there is none. `stands` are the
+    things that waking its twin would not bring back, in words, and `children` the processes that were there, as "PID
+    COMMAND". `mapped`: paths in the sandbox of files that a process can write through memory. `ghosts`: one has a
+    file open under a name that the file has lost. `dead`: the names of earlier twins that are gone. `links`: how many
+    hard links were asked for in this sandbox so far, -1 where that is not known. `frozen`: other processes or threads
+    could write files, and are stopped until `thaw`. `duration` in seconds."""
 
     name: str
     stands: tuple[str, ...]
@@ -482,9 +485,10 @@ class Kernel:
         assert asked.reply is not None
         reply = _accept(asked.reply.content)
         seen, said = _mapping(reply.get("seen")), _mapping(reply.get("said"))
+        forked = reply.get("twin") is not False
         return Fork(
-            name,
-            stands=messages.out_of_reach(seen, said),
+            name if forked else "",
+            stands=messages.out_of_reach(seen, said) if forked else (NO_TWIN,),
             children=messages.strings(seen.get("children")),
             mapped=messages.paths(seen.get("mapped")),
             ghosts=seen.get("ghosts") != 0,
@@ -506,7 +510,15 @@ class Kernel:
 
     def restore(self, name: str | None) -> tuple[str, ...]:
         """Wake a twin; without a name, start a fresh worker. What did not come back, in words. Raises TwinLost."""
-        reply = self._ask("restore_request", {"id": name or ""})
+        return self._restore({"id": name or ""}, PATIENCE)
+
+    def become(self, kernel: str, patience: float) -> None:
+        """Start the kernel of that kernelspec in place of ours, now and whenever a fresh one is started. Raises
+        WorkerLost."""
+        self._restore({"kernel": kernel}, patience)
+
+    def _restore(self, content: Mapping[str, Any], patience: float) -> tuple[str, ...]:
+        reply = self._ask("restore_request", content, patience)
         self._lost = None
         return messages.strings(reply.get("stands"))
 

@@ -58,6 +58,7 @@ def serve(chosen: argparse.Namespace, provisioner: Provisioner | None) -> int:
         isolation=chosen.isolation,
         image=chosen.image,
         python=chosen.python,
+        kernel=chosen.kernel,
         policy=policy,
         protect=chosen.protect,
         state=chosen.state,

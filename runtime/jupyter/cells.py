@@ -132,7 +132,7 @@ class Cells:
             clients = Clients(self._on_loose, self._outbox.is_full)
             self.session._do(lambda: story.serve(clients)).result()
             told = self.session._do(story.confined.kernel.info).result()
-            self.info = knowledge.kernel_info(told, self.session.report)
+            self.info = knowledge.kernel_info(told, self.session.report, story.confined.other)
         except Exception as error:
             self.failure = error
             return self._opened()

@@ -13,7 +13,7 @@ from typing import Any
 from mulligan.runtime.errors import KernelspecUnknown
 from mulligan.runtime.jupyter.options import add_options, spell_options
 
-NAME, DISPLAY_NAME = "mulligan", "Python (mulligan)"
+NAME, LANGUAGE = "mulligan", "Python"
 _VALID = re.compile(r"[a-z0-9._-]+")
 
 
@@ -34,8 +34,8 @@ def _add_install(install: argparse.ArgumentParser) -> None:
         "%%mulligan in a cell lists what can be undone."
     )
     add = install.add_argument
-    add("--name", default=NAME, type=_name, metavar="NAME", help=f"default: {NAME}")
-    add("--display-name", metavar="TEXT", help=f"what clients show (default: {DISPLAY_NAME})")
+    add("--name", type=_name, metavar="NAME", help=f"default: {NAME}, or {NAME}-KERNEL")
+    add("--display-name", metavar="TEXT", help=f"what clients show (default: {LANGUAGE} ({NAME}))")
     where = install.add_mutually_exclusive_group()
     where.add_argument("--user", action="store_true", help="for all environments of this user")
     where.add_argument("--sys-prefix", action="store_true", help="in this environment (default)")
@@ -50,13 +50,13 @@ def _name(text: str) -> str:
     return text
 
 
-def describe(display_name: str, options: list[str]) -> dict[str, Any]:
+def describe(display_name: str, language: str, options: list[str]) -> dict[str, Any]:
     """The content of kernel.json. The command works by itself, for clients that know no provisioners; those that do
     find ours, if they run where Mulligan is installed."""
     return {
         "argv": [sys.executable, "-P", "-m", "mulligan.runtime.jupyter", "-f", "{connection_file}", *options],
         "display_name": display_name,
-        "language": "python",
+        "language": language,
         "interrupt_mode": "message",
         "metadata": {
             "debugger": False,
@@ -73,7 +73,10 @@ def _install(chosen: argparse.Namespace) -> int:
         from mulligan.policies.loading import load_policy
 
         load_policy(chosen.policy)  # what is wrong with it is said now
-    spec = describe(chosen.display_name or DISPLAY_NAME, spell_options(chosen))
+    language = chosen.kernel or LANGUAGE
+    name = chosen.name or (f"{NAME}-{_name(chosen.kernel.lower())}" if chosen.kernel else NAME)
+    display_name = chosen.display_name or f"{language} ({NAME})"
+    spec = describe(display_name, language.lower(), spell_options(chosen))
     if (
         chosen.user
     ):  # read in environments that may have no provisioner of that name, and would then not show it
@@ -81,7 +84,7 @@ def _install(chosen: argparse.Namespace) -> int:
     prefix = None if chosen.user else chosen.prefix or sys.prefix
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "kernel.json").write_text(json.dumps(spec, indent=1))
-        place = KernelSpecManager().install_kernel_spec(folder, chosen.name, user=chosen.user, prefix=prefix)
+        place = KernelSpecManager().install_kernel_spec(folder, name, user=chosen.user, prefix=prefix)
     print(place)
     return 0
 

@@ -18,10 +18,13 @@ from mulligan.sandbox.printable import one_line
 _MAGIC = re.compile(r"\s*%(\w*)")
 
 
-def kernel_info(told: Mapping[str, Any], report: Report) -> dict[str, Any]:
-    """The content of a kernel_info_reply. Of what the sandbox tells, only words are taken over."""
+def kernel_info(told: Mapping[str, Any], report: Report, other: str = "") -> dict[str, Any]:
+    """The content of a kernel_info_reply. Of what the sandbox tells, only words are taken over. `other` names a kernel
+    that is not ours."""
     language = told.get("language_info")
     said = language if isinstance(language, dict) else {}
+    if other:
+        return _of_another(other, told, said, report)
     python = _word(said.get("version"))
     return {
         "status": "ok",
@@ -40,8 +43,31 @@ def kernel_info(told: Mapping[str, Any], report: Report) -> dict[str, Any]:
         "banner": f"Python {python} in a sandbox of Mulligan {version('mulligan')} ({report.engine})\n"
         "%undo takes the last cell back; %mulligan lists what else there is",
         "help_links": [{"text": "Python Reference", "url": f"https://docs.python.org/{_short(python)}"}],
-        "debugger": False,
-        "supported_features": [],
+        **_LACKS,
+    }
+
+
+_LACKS: dict[str, Any] = {"debugger": False, "supported_features": []}
+
+
+def _of_another(
+    name: str, told: Mapping[str, Any], said: Mapping[str, Any], report: Report
+) -> dict[str, Any]:
+    words = ("name", "version", "mimetype", "file_extension", "pygments_lexer", "nbconvert_exporter")
+    language = {each: word for each in words if (word := _word(said.get(each)))}
+    mode = said.get("codemirror_mode")
+    return {
+        "status": "ok",
+        "protocol_version": VERSION,
+        "implementation": _word(told.get("implementation")),
+        "implementation_version": _word(told.get("implementation_version")),
+        "language_info": {"name": name, "version": "", "mimetype": "text/plain", "file_extension": ".txt"}
+        | language
+        | ({"codemirror_mode": _word(mode)} if _word(mode) else {}),
+        "banner": f"{name} in a sandbox of Mulligan {version('mulligan')} ({report.engine})\n"
+        "%undo takes the files of the last cell back and starts the kernel anew; %mulligan lists what else there is",
+        "help_links": [],
+        **_LACKS,
     }
 
 

@@ -146,6 +146,8 @@ class Magics:
     def _mulligan(self) -> Shown:
         lines = [Line("Each cell is a step that can be taken back. Alone in a cell:", "head")]
         lines += [Line(f"  {usage:18}{words}") for usage, words in HELP.values()]
+        if self._session._story.confined.other:
+            lines.append(Line("This kernel is not Mulligan's own: files go back, variables do not.", "~"))
         return Shown.of(lines)
 
     # -- the user's folder ----------------------------------------------------------------------------------------

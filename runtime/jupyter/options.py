@@ -11,6 +11,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--isolation", choices=("auto", "docker", "bubblewrap"), default="auto", help="default: auto")
     add("--image", metavar="IMAGE", help="the Docker image to use")
     add("--python", metavar="PATH", help="the interpreter that bubblewrap's sandbox uses")
+    add(
+        "--kernel",
+        metavar="NAME",
+        help="a kernelspec in the image or the python, for another language: bash, ir",
+    )
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--workspace", metavar="DIR", help="the folder to copy (default: the notebook's)")
     where.add_argument("--empty", action="store_true", help="begin with an empty folder")
@@ -29,6 +34,7 @@ def spell_options(chosen: argparse.Namespace) -> list[str]:
     """As words of a command line. Paths are made absolute: the kernel starts elsewhere."""
     words = ["--isolation", chosen.isolation] if chosen.isolation != "auto" else []
     words += ["--image", chosen.image] if chosen.image else []
+    words += ["--kernel", chosen.kernel] if chosen.kernel else []
     for name in ("python", "workspace", "policy", "state"):
         if (value := getattr(chosen, name)) is not None:
             words += [f"--{name}", str(Path(value).absolute())]

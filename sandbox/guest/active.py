@@ -14,9 +14,11 @@ from .output import Pipe
 
 
 class Active:
-    def __init__(self, pid: int, sock: socket.socket) -> None:
-        """Raises ProcessLookupError when it has died already."""
-        self.pid = pid
+    def __init__(self, pid: int, sock: socket.socket, *, foreign: bool = False) -> None:
+        """`foreign`: it stands before a kernel that is not ours. Raises ProcessLookupError when it has died already."""
+        self.pid, self.foreign = pid, foreign
+        #: of a foreign kernel: the processes that it consists of
+        self.family: list[processes.Identity] = []
         self.pidfd = os.pidfd_open(pid)
         self.sock = sock
         self.reader = channel.Reader(sock)
@@ -73,14 +75,15 @@ class Active:
         self.outbox.clear()
 
 
-def spawn(stdout: Pipe, stderr: Pipe) -> Active:
-    """Start a worker from nothing, the leader of a process group of its own."""
+def spawn(stdout: Pipe, stderr: Pipe, kernel: str) -> Active:
+    """Start a worker from nothing, the leader of a process group of its own; `kernel` names the kernelspec of one that
+    is not ours."""
     ours, theirs = channel.pair()
     theirs.set_inheritable(True)
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "start.py")
     pid = os.posix_spawn(
         sys.executable,
-        [sys.executable, "-B", path, str(theirs.fileno())],
+        [sys.executable, "-B", path, str(theirs.fileno()), *([kernel] if kernel else [])],
         os.environ,
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
@@ -92,4 +95,4 @@ def spawn(stdout: Pipe, stderr: Pipe) -> Active:
         setsigdef=(signal.SIGPIPE, signal.SIGINT),
     )
     theirs.close()
-    return Active(pid, ours)
+    return Active(pid, ours, foreign=bool(kernel))

@@ -69,6 +69,8 @@ class Checkpoints:
             return self.sockets.refuse(request, "NoWorker", "there is no worker to checkpoint")
         if not name or self.twins.knows(name):
             return self.sockets.refuse(request, "BadId", f"{name!r} is empty or taken")
+        if worker.foreign:
+            return self._without_twin(request, worker)
         ours, theirs = channel.pair()
         pending = Pending(name, request, ours, processes.everyone({worker.pid, *self.twins.pids()}))
         written = worker.newly_written() if self.config.memory else 0
@@ -78,6 +80,19 @@ class Checkpoints:
         worker.send(channel.CHECKPOINT, [name.encode()], [theirs.detach()])
         pending.private = max(look.private(), written)
         self._unfinished.append((pending, look))
+
+    def _without_twin(self, request: Request, worker: Active) -> None:
+        """A kernel that is not ours cannot be forked: all stand still while the host captures files, and that is all
+        there is. Its own processes are no children: they are started anew, with it."""
+        self.sockets.tell(request, "checkpoint_begun", {"quiet": False})
+        self._frozen = processes.stop(self.twins.pids())
+        family = {worker.pid, *(pid for pid, _ in worker.family)}
+        others = [pid for pid, _ in processes.everyone({*self.twins.pids(), worker.pid})]
+        seen: dict[str, Any] = {"ghosts": 0, "mapped": []}
+        add_bystanders(seen, others)
+        seen["children"] = [processes.name(pid) for pid in others if pid not in family][:50]
+        moving = {"frozen": bool(self._frozen), "links": self.links.count}
+        self.sockets.reply(request, {"twin": False, "seen": seen, "seconds": 0.0, **moving})
 
     def finish(self) -> None:
         """What is left to be seen of a checkpoint that was begun, while the worker forks."""

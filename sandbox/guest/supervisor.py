@@ -55,6 +55,9 @@ class Supervisor:
         self.checkpoints = Checkpoints(config, door, self.sockets, links)
         self.twins = self.checkpoints.twins
         self.worker: Active | None = None
+        self.kernel = (
+            ""  # the name of a kernelspec, where the worker is to stand before a kernel that is not ours
+        )
         self.group = 0  # of the worker and its subprocesses; its twins are in it too
         self.status = 0  # how the last worker ended, as wait(2) says it
         self.why = ""  # it was killed by us, if it was
@@ -81,7 +84,7 @@ class Supervisor:
         }
 
     def start_worker(self) -> None:
-        self.worker, self.why = spawn(*self.pipes), ""
+        self.worker, self.why = spawn(*self.pipes, self.kernel), ""
         self.killed_before = memory.killed()
         self.group = self.worker.pid
 
@@ -163,7 +166,15 @@ class Supervisor:
         self.checkpoints.finish()
 
     def on_ready(self, info: bytes) -> None:
-        self.info = json.loads(info)
+        try:
+            told = json.loads(info)
+        except (ValueError, RecursionError):
+            told = None
+        if not isinstance(told, dict):
+            return self.kill_worker("what it said of itself cannot be read")
+        self.info = told
+        if self.worker is not None and self.worker.foreign:
+            self.worker.family = processes.everyone(self.twins.pids())
         report(self.door, {"ready": True})
         self.on_woken(b"[]")
 
@@ -180,7 +191,7 @@ class Supervisor:
         self.checkpoints.give_up(self.worker)
         if self.waking is not None:
             (request, _), self.waking = self.waking, None
-            self.sockets.refuse(request, "WorkerLost", "the twin died while it was being woken")
+            self.sockets.refuse(request, "WorkerLost", "it died while it was being woken or started")
         ended = {"signal": os.WTERMSIG(self.status), "code": os.waitstatus_to_exitcode(self.status)}
         if memory.killed() > self.killed_before:
             self.why = self.why or "the memory that the session may use ran out"
@@ -319,7 +330,8 @@ class Supervisor:
         self.reap()
 
     def on_restore(self, request: Request) -> None:
-        """Wake the twin of checkpoint `id`; without an id, start a fresh worker. Halts first if need be."""
+        """Wake the twin of checkpoint `id`; without an id, start a fresh worker, from now on before `kernel` where one
+        is named. Halts first if need be."""
         name = str(request.content.get("id") or "")
         twin = self.twins.get(name)
         if name and (twin is None or not twin.alive()):
@@ -330,6 +342,7 @@ class Supervisor:
         self.bury()
         if twin is None:
             self.info = None
+            self.kernel = str(request.content.get("kernel") or self.kernel)
             self.start_worker()
         else:
             self.wake(name, twin)

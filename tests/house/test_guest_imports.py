@@ -33,4 +33,5 @@ def test_of_the_jupyter_client_the_guest_imports_no_more_than_the_kernel_needs()
     assert {name for name in names if name.startswith("jupyter_client")} <= {
         "jupyter_client.session",
         "jupyter_client.connect",
+        "jupyter_client.kernelspec",  # by what stands before another kernel
     }

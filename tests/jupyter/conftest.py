@@ -122,7 +122,7 @@ class Place:
     def install(self, *options: str) -> str:
         """Writes a kernelspec for this isolation, as a user would; its name."""
         words = ["--prefix", str(self.prefix), "--state", str(self.state), "--isolation", self.isolation]
-        assert main(["kernelspec", "install", *words, *options]) == 0
+        assert main(["kernelspec", "install", "--name", "mulligan", *words, *options]) == 0
         return "mulligan"
 
     def start(self, *options: str, **arguments: Any) -> Notebook:
