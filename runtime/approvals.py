@@ -5,8 +5,8 @@ thread of its own: whatever that does, each question is settled by an answer, at
 any more, or when the session closes; and only the first counts. What cannot be asked is denied.
 
 What was answered is in the ledger before it counts, and the ledger is where it is learned from: "session" holds until
-the session's ledger ends, whatever becomes of its sandbox. A "no" and a silence hold for the rest of the step, for all
-that the same rule asks of the same method and host: nobody is worn down by questions.
+the session's ledger ends, whatever becomes of its sandbox. A "no", a silence and a withdrawal hold for the rest of the
+step, for all that the same rule asks of the same method and host: nobody is worn down by questions.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from mulligan.runtime.ledger import Ledger
 from mulligan.runtime.matter import Decided, Matter, matter_of
 from mulligan.runtime.question import Answer, Approve, Question
 from mulligan.runtime.standing import Standing
-from mulligan.sandbox.errors import MulliganError
 from mulligan.sandbox.printable import one_line
 
 if TYPE_CHECKING:
@@ -134,14 +133,12 @@ class Approvals:
         return {"session": self._session, "step": step, "timeout": self.terms.timeout}
 
     def _file_for(self, scope: str) -> str | None:
-        if (
-            self._approve is None
-            or self._standing is None
-            or not scope
-            or not self._standing.would_take(scope)
-        ):
+        if self._approve is None or self._standing is None or not scope:
             return None
-        return str(self._standing.path)
+        with suppress(Exception):  # what cannot be written is not offered, and is asked all the same
+            if self._standing.would_take(scope):
+                return str(self._standing.path)
+        return None
 
     def ask(self, question: Question, matter: Matter, gone: Callable[[], bool]) -> Decided:
         """Wait for an answer. `gone` is asked a few times a second whether nobody needs it any more."""
@@ -199,7 +196,6 @@ class Approvals:
         waiting = _Waiting(question, matter)
         self._asked[question.step] += matter.counts
         self._line.append(waiting)
-        self._put_next()
         return waiting
 
     def _put_next(self) -> None:
@@ -217,6 +213,7 @@ class Approvals:
     def _wait(self, waiting: _Waiting, gone: Callable[[], bool]) -> Decided:
         waiting.askers += 1
         try:
+            self._put_next()
             while waiting.decided is None:
                 self._changed.wait(self._patience(waiting))
                 self._keep_time(waiting)
@@ -224,10 +221,13 @@ class Approvals:
                     decided = Decided(False, "whoever asked waits no more")
                     if waiting.askers > 1:  # others wait for the same answer
                         return decided
-                    self._settle(waiting, decided, says="withdrawn")
+                    # a no, or it could be asked in other words just when the answer to it is typed
+                    self._settle(waiting, decided, says="withdrawn", refuses=waiting.put is not None)
             return waiting.decided
         finally:
             waiting.askers -= 1
+            if waiting.decided is None and not waiting.askers:  # one that stays would stop the clock for good
+                self._settle(waiting, Decided(False, "it could not be asked"), says="withdrawn")
 
     def _patience(self, waiting: _Waiting) -> float:
         if waiting.put is None:
@@ -253,7 +253,7 @@ class Approvals:
                 self._ledger.append(
                     "answered", question.step, {**body, "what": one_line(question.what)[:_LONGEST]}
                 )
-            except (MulliganError, ValueError):
+            except Exception:
                 decided = Decided(False, "the answer could not be recorded, so it is denied")
             else:
                 self._learn(body)
@@ -265,9 +265,9 @@ class Approvals:
         self._line.remove(waiting)
         if not self._line:
             self._waited += time.monotonic() - self._since
+        self._changed.notify_all()
         waiting.end()
         self._put_next()
-        self._changed.notify_all()
 
     def _learn(self, body: Mapping[str, Any]) -> None:
         scope, rule = body.get("scope"), body.get("rule")
@@ -327,8 +327,9 @@ class Approvals:
         try:
             assert self._standing is not None
             self._standing.write(line)
-        except PolicyError as error:
-            return f" (for this session alone, as it could not be written: {_plain(error.message)})"
+        except Exception as error:
+            why = error.message if isinstance(error, PolicyError) else repr(error)
+            return f" (for this session alone, as it could not be written: {_plain(why)})"
         return ""
 
     def _give(self, waiting: _Waiting, decided: Decided, *, says: str = "no", refuses: bool = False) -> None:

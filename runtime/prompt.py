@@ -1,8 +1,8 @@
 """Asking a person in the terminal that `mulligan run` was started in.
 
 The terminal is opened by itself: standard input may be the program that is run. While a question stands there, nothing
-that the action prints is shown, so it cannot write beside the question or over it; what was typed before the question
-is thrown away.
+that the action prints is shown, so it cannot write beside the question or over it. What was typed before the question
+had stood there for a moment is thrown away: it was meant for another, which code can withdraw while it is read.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from mulligan.sandbox.printable import one_line
 
 #: characters that are kept back while a person is asked
 KEPT = 1 << 20
+#: seconds that a question stands there before it can be answered, and between two looks whether the last has ended
+SETTLES, _LOOK = 1.5, 0.02
 _SAYS = {"o": "once", "once": "once", "s": "session", "session": "session", "a": "always", "always": "always"}
 _SAYS |= {"n": "no", "no": "no"}
 
@@ -31,7 +33,7 @@ class Curtain:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._lock = threading.Lock()
-        self._drawn = False
+        self._drawn = 0
         self._kept: list[str] = []
         self._size = self._left_out = 0
 
@@ -57,20 +59,22 @@ class Curtain:
     @contextmanager
     def drawn(self) -> Iterator[None]:
         with self._lock:
-            self._drawn = True
+            self._drawn += 1
             self._stream.flush()
         try:
             yield
         finally:
             with self._lock:
-                self._drawn = False
-                self._stream.write("".join(self._kept))
-                if self._left_out:
-                    self._stream.write(
-                        f"[{self._left_out:,} characters were left out here while you were asked]\n"
-                    )
-                self._stream.flush()
-                self._kept, self._size, self._left_out = [], 0, 0
+                self._drawn -= 1
+                if not self._drawn:
+                    self._open()
+
+    def _open(self) -> None:
+        self._stream.write("".join(self._kept))
+        if self._left_out:
+            self._stream.write(f"[{self._left_out:,} characters were left out here while you were asked]\n")
+        self._stream.flush()
+        self._kept, self._size, self._left_out = [], 0, 0
 
 
 class Terminal:
@@ -80,6 +84,8 @@ class Terminal:
         self._descriptor = descriptor
         self._curtain = curtain
         self._rest = b""
+        #: held while a question stands there: the next begins when it has gone
+        self._one = threading.Lock()
 
     @classmethod
     def open(cls, curtain: Curtain) -> Terminal | None:
@@ -95,10 +101,19 @@ class Terminal:
         return None
 
     async def approve(self, question: Question) -> Answer:
+        while not self._one.acquire(blocking=False):  # noqa: ASYNC110  # others wait on loops of their own
+            await asyncio.sleep(_LOOK)
+        try:
+            return await self._approve(question)
+        finally:
+            self._one.release()
+
+    async def _approve(self, question: Question) -> Answer:
         with self._curtain.drawn():
             try:
-                self._begin()
                 self._say(_asked(question, self._width()))
+                await asyncio.sleep(SETTLES)
+                self._begin()
                 answer = await self._answer(question)
                 self._say(f"  {answer.says}\n")
                 return answer
@@ -150,7 +165,7 @@ class Terminal:
         return line.decode("utf-8", "replace")
 
     def _begin(self) -> None:
-        """What was typed before the question is no answer to it."""
+        """What was typed before is no answer to it."""
         self._rest = b""
         with suppress(OSError, termios.error):
             termios.tcflush(self._descriptor, termios.TCIFLUSH)

@@ -84,6 +84,8 @@ def with_line(text: str, line: str, origin: str) -> str:
     if section is None:
         return f"{text}{'' if text.endswith(chr(10)) or not text else chr(10)}approvals:\n  always:\n    - {quoted}\n"
     always = _inner(section, "always")
+    if not section.keys:
+        raise _unfit(origin)
     if always is None:
         at, indent = min(place.line for place in section.keys.values()), section.place.column - 1
         return _inserted(text, at - 1, [f"{' ' * indent}always:", f"{' ' * indent}  - {quoted}"])
@@ -92,8 +94,10 @@ def with_line(text: str, line: str, origin: str) -> str:
         return text
     if not items:
         raise _unfit(origin)
-    last = items[-1].place
-    before = text.split("\n")[last.line - 1][: last.column - 1]
+    last, rows = items[-1].place, text.split("\n")
+    if last.line > len(rows):  # YAML ends lines with other characters too
+        raise _unfit(origin)
+    before = rows[last.line - 1][: last.column - 1]
     if before.strip() != "-":
         raise _unfit(origin)
     return _inserted(text, last.line, [f"{before}{quoted}"])

@@ -231,6 +231,15 @@ def test_whoever_waits_no_more_is_not_answered_and_sends_nothing(opened: Opened)
     assert opened.said("print(send('BASE/b'))") == "200" and opened.server.seen == ["POST /b"]
 
 
+def test_what_is_withdrawn_is_not_asked_again_in_other_words(opened: Opened) -> None:
+    opened.person.thinks.clear()
+    said = opened.said(
+        "try: urllib.request.urlopen('BASE/a', b'x', timeout=0.5)\nexcept OSError: print(send('BASE/b', b'worse'))"
+    )
+    assert "waits no more, and not asked again in this step" in said
+    assert len(opened.person.asked) == 1 and opened.server.seen == []
+
+
 def test_an_undo_withdraws_what_is_asked(opened: Opened) -> None:
     step = opened.session.run("x = 1")
     opened.person.thinks.clear()
@@ -327,6 +336,39 @@ def test_silence_is_no_and_a_callback_that_blocks_holds_nothing_up(tmp_path: Pat
         approvals.close()
         assert [each.body["says"] for each in ledger.entries(kind="answered")] == ["nothing", "nothing"]
     assert not (tmp_path / "policy.yaml").exists()
+
+
+def test_a_question_that_cannot_be_asked_stands_in_nobodys_way(tmp_path: Path) -> None:
+    async def approve(question: Question) -> Answer:
+        return Answer("once")
+
+    class Broken(Standing):
+        def would_take(self, line: str) -> bool:
+            raise IndexError
+
+    def gone() -> bool:
+        raise RuntimeError("gone")
+
+    stays = threading.Event()
+
+    async def stay(question: Question) -> Answer:
+        while not stays.is_set():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        return Answer("once")
+
+    question = Question(
+        session="s", step=1, about="request", what="", rule="r", reason="", scope="POST a.org/**"
+    )
+    matter = Matter(alike=None, kind=("k",))
+    with Ledger.open(tmp_path / "ledger.db") as ledger:
+        asking = Asking(Approvals(timeout=30), approve, Broken(tmp_path / "policy.yaml"))
+        assert Waits("s", asking, ledger).ask(question, matter, lambda: False).allowed
+        approvals = Waits("s", Asking(Approvals(timeout=30), stay, None), ledger)
+        with pytest.raises(RuntimeError, match="gone"):
+            approvals.ask(question, matter, gone)
+        assert approvals._line == [] and approvals.waited() == approvals.waited()
+        stays.set()
+        assert approvals.ask(question, matter, lambda: False).allowed
 
 
 async def _on_the_loop(isolation: str, state: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import pty
@@ -15,6 +16,8 @@ from tests.egress.servers import Server, serving
 
 from mulligan.policies.loading import load_policy
 from mulligan.runtime.prompt import KEPT, Curtain
+from mulligan.runtime.prompt import Terminal as Prompt
+from mulligan.runtime.question import Answer, Question
 
 #: to a server of this machine's: a program would ask its own loopback for it
 SEND = """
@@ -122,3 +125,55 @@ def test_what_an_action_prints_waits_behind_the_question() -> None:
     said = shown.getvalue()
     assert said.startswith("before\nwhile\nxxx") and len(said) < KEPT + 200
     assert f"[{KEPT:,} characters were left out here while you were asked]" in said
+
+
+def test_the_curtain_stays_drawn_while_another_question_stands_there() -> None:
+    shown = io.StringIO()
+    curtain = Curtain(shown)
+    with curtain.drawn():
+        with curtain.drawn():
+            curtain.write("while\n")
+        assert shown.getvalue() == ""
+    assert shown.getvalue() == "while\n"
+
+
+def _of(what: str) -> Question:
+    return Question(session="s", step=1, about="request", what=what, rule="ask", reason="it is mine")
+
+
+async def _typed_for_the_first(ours: int, theirs: int) -> Answer:
+    shown = io.StringIO()
+    curtain = Curtain(shown)
+    prompt = Prompt(theirs, curtain)
+    seen = b""
+
+    async def until(text: bytes) -> None:
+        nonlocal seen
+        while text not in seen:
+            await asyncio.to_thread(select.select, [ours], [], [], 60)
+            seen += os.read(ours, 65536)
+
+    first = asyncio.create_task(prompt.approve(_of("first")))
+    await until(b"or it is no: ")
+    second = asyncio.create_task(prompt.approve(_of("second")))
+    await asyncio.sleep(0)
+    assert b"second" not in seen
+    first.cancel()  # withdrawn while it is read
+    await until(b"because:")
+    seen = seen.partition(b"withdrawn")[2]
+    await until(b"mine")
+    os.write(ours, b"o\n")  # an answer to the first
+    curtain.write("of the action")
+    await until(b"or it is no: ")
+    assert shown.getvalue() == "" and not second.done()
+    os.write(ours, b"n\n\n")
+    return await second
+
+
+def test_what_was_typed_for_a_question_answers_no_other() -> None:
+    ours, theirs = pty.openpty()
+    try:
+        assert asyncio.run(_typed_for_the_first(ours, theirs)).says == "no"
+    finally:
+        os.close(ours)
+        os.close(theirs)

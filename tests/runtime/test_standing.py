@@ -55,6 +55,9 @@ def test_a_line_is_put_in_and_the_rest_stays(tmp_path: Path, before: str, after:
     "text",
     [
         "approvals: {timeout: 5}\n",
+        f"{RULE}approvals: {{}}\n",
+        f"{RULE}approvals:\n",
+        "approvals:\u2028  always:\u2028    - GET a.org/\u2028",
         "approvals: {always: [GET a.org/]}\n",
         "extends: outer.yaml\n",
         "resources: {memory: -1}\n",
@@ -62,6 +65,9 @@ def test_a_line_is_put_in_and_the_rest_stays(tmp_path: Path, before: str, after:
     ],
     ids=[
         "one line",
+        "nothing in it",
+        "nothing after it",
+        "other ends of lines",
         "a list in one line",
         "an outer file that does not let it",
         "a broken file",
