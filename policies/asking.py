@@ -14,7 +14,7 @@ from mulligan.policies.address import Request, Unclear, request
 from mulligan.policies.decision import Decision, Finding, Verdict
 from mulligan.policies.patterns import Call, Package, Statement
 from mulligan.policies.policy import Policy
-from mulligan.policies.requests import RequestPattern
+from mulligan.policies.requests import METHODS, RequestPattern
 from mulligan.policies.rules import Rule
 
 #: rules that a denial names as what would have been allowed
@@ -54,7 +54,10 @@ def _answered(finding: Finding, line: str, place: str) -> Finding:
 
 def scope_of(policy: Policy, asked: Request) -> str:
     """What an answer about this request can cover beyond it, as a line of `approvals.always`: its method, host and
-    port, with the path of the rule that asks, or its own where several rules differ. Empty where no line says it."""
+    port, with the path of the rule that asks, or its own where several rules differ. Empty where no line says it, as
+    of a method that no rule can name."""
+    if asked.method not in METHODS:
+        return ""
     paths = {each.path for each in _asking(policy, asked)}
     own = asked.path if "*" not in asked.path else ""
     for path in (*(paths if len(paths) == 1 else ()), own):
@@ -64,6 +67,19 @@ def scope_of(policy: Policy, asked: Request) -> str:
             if path and RequestPattern.parse(line).matches(asked, generous=False):
                 return line
     return ""
+
+
+def silences(policy: Policy, asked: Request, line: str) -> bool:
+    """Whether this line, for good, might answer a rule too that does not ask about this request: nobody who is asked
+    about this one sees that rule."""
+    path = RequestPattern.parse(line).path
+    return "*" in path and any(
+        isinstance(each, RequestPattern) and each.may_meet(asked, path)
+        for layer in policy.layers("network")
+        for rule in layer
+        if rule.decision is Decision.ASK and not rule.matches(asked)
+        for each in rule.patterns
+    )
 
 
 def secrets_for(policy: Policy, asked: Request) -> frozenset[str]:

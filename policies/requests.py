@@ -100,6 +100,12 @@ class RequestPattern:
         """Whether some request to there could match."""
         return host_matches(self.host, host, address=is_address(host)) and self._allows_port(port)
 
+    def may_meet(self, asked: Request, path: str) -> bool:
+        """Whether, read generously, it may be about a request like this one whose path is one of this glob's."""
+        ours, theirs = _literal(self.path), _literal(path)
+        meets = ours.startswith(theirs) or theirs.startswith(ours)
+        return meets and self._method_matches(asked.method, True) and self._end_matches(asked, True)
+
     def covers(self, other: object) -> bool:
         assert isinstance(other, RequestPattern)
         return (
@@ -113,6 +119,12 @@ class RequestPattern:
 
     def _own_ports(self) -> frozenset[int]:
         return self.ports or frozenset({PORTS[self.scheme or "https"]})
+
+
+def _literal(glob: str) -> str:
+    """What every path that the glob matches begins with, where it is read generously."""
+    segments = glob.partition("*")[0].casefold().split("/")
+    return "/".join(segment.partition(";")[0] for segment in segments).rstrip("/")
 
 
 def parse_request(text: str) -> Request:

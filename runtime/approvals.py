@@ -26,7 +26,7 @@ from mulligan.policies.errors import PolicyError
 from mulligan.policies.policy import Approvals as Terms
 from mulligan.runtime.ledger import Ledger
 from mulligan.runtime.matter import Decided, Matter, matter_of
-from mulligan.runtime.question import Answer, Approve, Question
+from mulligan.runtime.question import Answer, Approve, Question, fits
 from mulligan.runtime.standing import Standing
 from mulligan.sandbox.printable import one_line
 
@@ -103,11 +103,13 @@ class Approvals:
                 about="request",
                 what=str(asked),
                 query=asked.query,
+                headers=preview.headers,
+                opens=asked.both_ways,
                 body=preview.beginning,
                 length=preview.length,
                 rule=judgement.rule,
                 reason=judgement.reason,
-                scope=judgement.scope,
+                scope=judgement.scope if fits(judgement.scope) else "",
             ),
             matter_of(asked, judgement, preview),
         )
@@ -205,7 +207,8 @@ class Approvals:
             if (known := self._known(first.question, first.matter)) is not None:
                 self._settle(first, known)
                 continue
-            first.question = replace(first.question, file=self._file_for(first.question.scope))
+            file = self._file_for(first.question.scope) if first.matter.lasts else None
+            first.question = replace(first.question, file=file)
             first.put = time.monotonic()
             name = f"mulligan-{self._session}-asks"  # so that no verb of the session waits on itself
             threading.Thread(target=self._hear, args=(first,), name=name, daemon=True).start()

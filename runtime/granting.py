@@ -10,7 +10,15 @@ import re
 from urllib.parse import quote
 
 from mulligan.policies.address import Request, Unclear, request
-from mulligan.policies.asking import judge_asked, looks_inside, names_host, puts_in_at, scope_of, secrets_for
+from mulligan.policies.asking import (
+    judge_asked,
+    looks_inside,
+    names_host,
+    puts_in_at,
+    scope_of,
+    secrets_for,
+    silences,
+)
 from mulligan.policies.decision import Decision, Finding, Verdict
 from mulligan.policies.policy import Policy
 from mulligan.sandbox.egress.judgement import Asked, Judgement
@@ -59,7 +67,7 @@ class PolicyJudge:
 
     def _asking(self, verdict: Verdict, spelt: Request) -> Judgement:
         """Every rule that asks is named: whoever answers one answers them all."""
-        asking = verdict.deciding
+        asking, scope = verdict.deciding, scope_of(self._policy, spelt)
         return Judgement(
             allowed=False,
             asks=True,
@@ -67,7 +75,8 @@ class PolicyJudge:
             reason="; ".join(dict.fromkeys(_reason(each, spelt) for each in asking)),
             instead=asking[0].instead,
             private=names_host(self._policy, spelt),
-            scope=scope_of(self._policy, spelt),
+            scope=scope,
+            lasts=bool(scope) and not silences(self._policy, spelt, scope),
             uses=secrets_for(self._policy, spelt),
         )
 

@@ -9,7 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mulligan.policies.address import request
-from mulligan.policies.requests import RequestPattern
+from mulligan.policies.requests import METHODS, RequestPattern
+from mulligan.runtime.effects import READS
 
 if TYPE_CHECKING:
     from mulligan.sandbox.egress.judgement import Asked, Judgement, Preview
@@ -27,27 +28,38 @@ class Decided:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matter:
     """What a question is about, for finding answers again. `alike`: whoever asks exactly this shares one answer; None
-    where it cannot be told that two are the same. `kind`: a "no" holds for all of it until the step ends. `covered`:
-    whether a line that a person allowed is about this."""
+    where it cannot be told that two are the same, or each of them may change something. `kind`: a "no" holds for all of
+    it until the step ends. `covered`: whether a line that a person allowed is about this. `lasts`: whether one may be
+    written for good."""
 
     alike: object
     kind: tuple[str, ...]
     covered: Callable[[str], bool] = lambda line: False
     counts: bool = True
+    lasts: bool = False
 
 
 def matter_of(asked: Asked, judgement: Judgement, preview: Preview) -> Matter:
     return Matter(
         alike=_alike(asked, judgement, preview),
-        kind=(asked.method, asked.scheme, asked.authority, judgement.rule),
+        kind=_kind(asked, judgement),
         covered=partial(_covers, asked),
+        lasts=judgement.lasts,
     )
 
 
 def _alike(asked: Asked, judgement: Judgement, preview: Preview) -> object:
-    """All that a person is shown of a request; None where that is not all of it."""
-    whole = preview.length == len(preview.beginning)
+    """All that leaves of a read; None where that is not known. What may change something is asked about each time."""
+    reads = asked.method in READS and not asked.both_ways
+    whole = reads and preview.length == len(preview.beginning)
     return (asked, judgement.rule, preview) if whole else None
+
+
+def _kind(asked: Asked, judgement: Judgement) -> tuple[str, ...]:
+    """Methods that no rule can name are one, at one host: there is no end of them."""
+    if asked.method not in METHODS:
+        return ("", asked.host)
+    return (asked.method, asked.scheme, asked.authority, judgement.rule)
 
 
 def _covers(asked: Asked, line: str) -> bool:

@@ -14,10 +14,10 @@ import termios
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any, TextIO
 
-from mulligan.runtime.question import Answer, Question
-from mulligan.sandbox.printable import one_line
+from mulligan.runtime.question import Answer, Question, fits, shown
 
 #: characters that are kept back while a person is asked
 KEPT = 1 << 20
@@ -122,8 +122,10 @@ class Terminal:
                 raise
 
     async def _answer(self, question: Question) -> Answer:
+        if not fits(f"- {question.scope}", self._width()):
+            question = replace(question, scope="", file=None)
         while True:
-            self._say(_choices(question))
+            self._say(_choices(question, self._width()))
             line = await self._line()
             if line is None:
                 return Answer("no", "the terminal ended")
@@ -138,10 +140,10 @@ class Terminal:
 
     async def _sure(self, question: Question) -> bool:
         """The rule is shown before it is written."""
-        self._say(
-            f"  this would be written to {one_line(question.file or '')}:\n\n"
-            f"    approvals:\n      always:\n        - {one_line(question.scope)}\n\n  write it? [y/N] "
-        )
+        width = self._width()
+        told = "\n".join((*shown(question.file or "", width), "  under approvals: always:"))
+        line = "\n".join(shown(f"- {question.scope}", width))
+        self._say(f"  this would be written to\n{told}\n{line}\n  write it? [y/N] ")
         return (await self._line() or "").strip().lower() in ("y", "yes")
 
     async def _line(self) -> str | None:
@@ -196,10 +198,11 @@ def _asked(question: Question, width: int) -> str:
     return f"\n{'─' * max(10, width - 1)}\nMulligan asks: {question.text(width)}\n"
 
 
-def _choices(question: Question) -> str:
+def _choices(question: Question, width: int) -> str:
+    scope = "\n".join(shown(question.scope, width))
     words = {
         "once": "o = once" if question.about == "request" else "o = keep it",
-        "session": f"s = for this session: {one_line(question.scope)}",
+        "session": f"s = for this session:\n{scope}",
         "always": "a = always (the rule is shown before it is written)",
         "no": "n = no" if question.about == "request" else "n = no, take it back",
     }

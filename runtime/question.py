@@ -15,8 +15,8 @@ from typing import Literal
 
 from mulligan.sandbox.printable import escaped
 
-#: lines that are shown of one thing
-_LINES = 8
+#: lines that are shown of one thing and of one header; columns that a scope may take
+_LINES, _HEADER, _SCOPE = 8, 2, 200
 _MARGIN = "  | "
 
 
@@ -24,9 +24,10 @@ _MARGIN = "  | "
 class Question:
     """`about` is "request" (it waits, and leaves if that is allowed) or "step" (it broke a rule, and is kept if that is
     allowed). `rule` says who asks, `reason` why; `scope` is the line of the policy that "session" and "always" allow,
-    empty where they cannot be answered, and `file` where "always" writes it, None where it cannot. `body` is the
-    beginning of what a request sends, `length` how much that is altogether, None where nobody knows. `paths` is what a
-    step did. After `timeout` seconds it is denied."""
+    empty where they cannot be answered, and `file` where "always" writes it, None where it cannot. `headers`
+    are those that a request sends, with placeholders where secrets will be; `body` is the beginning of what follows,
+    `length` how much that is altogether, None where nobody knows; `opens`: and then anything, both ways. `paths` is
+    what a step did. After `timeout` seconds it is denied."""
 
     session: str
     step: int
@@ -35,8 +36,10 @@ class Question:
     rule: str
     reason: str
     query: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
     length: int | None = 0
+    opens: bool = False
     paths: tuple[str, ...] = ()
     scope: str = ""
     file: str | None = None
@@ -51,14 +54,18 @@ class Question:
     def text(self, width: int = 100) -> str:
         """All of it for a terminal that is so many columns wide: bounded, and each line of it begins as ours do."""
         asks = "would send" if self.about == "request" else "broke a rule"
-        lines = [f"step {self.step} {asks}:", *_shown(self.what, width)]
+        lines = [f"step {self.step} {asks}:", *shown(self.what, width)]
         if self.query:
-            lines += ["with the query:", *_shown(self.query, width)]
+            lines += ["with the query:", *shown(self.query, width)]
         if self.about == "request":
-            lines += [_sends(self), *(_shown(self.body.decode("utf-8", "backslashreplace"), width))]
+            lines += [
+                *_headed(self.headers, width),
+                _sends(self),
+                *(shown(self.body.decode("utf-8", "backslashreplace"), width)),
+            ]
         if self.paths:
             lines += ["what it did:", *_listed(self.paths, width)]
-        lines += ["asked by the rule:", *_shown(self.rule, width), "because:", *_shown(self.reason, width)]
+        lines += ["asked by the rule:", *shown(self.rule, width), "because:", *shown(self.reason, width)]
         return "\n".join(lines)
 
 
@@ -80,25 +87,45 @@ def _sends(question: Question) -> str:
         return "with a body that is not there yet, so it cannot be shown"
     if len(question.body) < question.length:
         return f"with a body of {question.length:,} bytes, of which the first {len(question.body):,} are:"
+    if question.opens:
+        return "without a body, and then whatever it likes, both ways"
     return f"with a body of {question.length:,} bytes:" if question.length else "without a body"
+
+
+def _headed(headers: tuple[tuple[str, str], ...], width: int) -> Iterator[str]:
+    """The first as they are, of the rest the names."""
+    size = sum(
+        len(name) + len(value) + 4 for name, value in headers
+    )  # as they are written: ": " and a line's end
+    yield f"with {len(headers)} headers of {size:,} bytes altogether{':' if headers else ''}"
+    for name, value in headers[:_LINES]:
+        yield from shown(f"{name}: {value}", width, _HEADER)
+    if rest := headers[_LINES:]:
+        yield f"and {len(rest)} more, of which only the names are shown:"
+        yield from shown(", ".join(name for name, _ in rest), width)
 
 
 def _listed(paths: tuple[str, ...], width: int) -> Iterator[str]:
     for path in paths[:_LINES]:
-        yield from _shown(path, width)
+        yield from shown(path, width)
     if len(paths) > _LINES:
         yield f"and {len(paths) - _LINES:,} more"
 
 
-def _shown(text: str, width: int) -> Iterator[str]:
+def fits(text: str, width: int = _SCOPE) -> bool:
+    """Whether it is shown on one line, and as it is."""
+    return list(shown(text, width)) == [f"{_MARGIN}{text}"]
+
+
+def shown(text: str, width: int, most_lines: int = _LINES) -> Iterator[str]:
     """Behind a margin, in lines that no terminal of this width breaks."""
     room = max(10, width - len(_MARGIN) - 1)
-    most = _LINES * room
+    most = most_lines * room
     lines = [piece for line in _harmless(text[:most]).split("\n") for piece in _broken(line, room)]
     while lines and not lines[-1]:
         lines.pop()
-    yield from (f"{_MARGIN}{line}" for line in lines[:_LINES])
-    if len(lines) > _LINES or len(text) > most:
+    yield from (f"{_MARGIN}{line}" for line in lines[:most_lines])
+    if len(lines) > most_lines or len(text) > most:
         yield f"and more, not shown: it has {len(text):,} characters"
 
 

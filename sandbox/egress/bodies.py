@@ -36,13 +36,16 @@ def pieces(wire: Wire, head: Head, most: int) -> Iterator[Piece]:
 
 def beginning(wire: Wire, head: Head) -> Preview:
     """As much of a request's body as can be shown while it waits; all of it stays on the wire. Raises Gone."""
+    passed = head.forwarded() if head.method != "CONNECT" else []
+    headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in passed)
     if head.length is None or head.length < 0:
-        return Preview(length=None)
+        return Preview(headers=headers, length=None)
     deadline = time.monotonic() + _SOON
     with suppress(Gone):  # it is slow, or it waits for a word of ours: then there is less to show
         while not head.expects and len(wire.kept) < min(head.length, SHOWN) and wire.fill(deadline):
             pass
-    return Preview(beginning=bytes(wire.kept[: min(head.length, SHOWN)]), length=head.length)
+    begun = bytes(wire.kept[: min(head.length, SHOWN)])
+    return Preview(headers=headers, beginning=begun, length=head.length)
 
 
 def _counted(wire: Wire, length: int) -> Iterator[Piece]:

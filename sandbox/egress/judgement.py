@@ -27,6 +27,11 @@ class Asked:
         return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
     @property
+    def both_ways(self) -> bool:
+        """Whether it opens a way on which anything may follow, unseen."""
+        return self.method == "CONNECT" or self.scheme in ("ws", "wss")
+
+    @property
     def url(self) -> str:
         """Without the query, which may hold secrets."""
         return f"{self.scheme}://{self.authority}{self.path}"
@@ -42,7 +47,8 @@ class Asked:
 class Judgement:
     """What a rule decided. `instead` is what would be allowed. `private`: the rule names this very address or name as
     one that may lie in a private network, or on this host. `asks`: it is not allowed unless a person says so; `scope`
-    is what their answer may cover beyond this request, as a line of the policy."""
+    is what their answer may cover beyond this request, as a line of the policy, and `lasts` whether that line may be
+    written for good."""
 
     allowed: bool
     rule: str
@@ -51,6 +57,7 @@ class Judgement:
     private: bool = False
     asks: bool = False
     scope: str = ""
+    lasts: bool = False
     #: names of the secrets that may be put into it
     uses: frozenset[str] = frozenset()
 
@@ -67,9 +74,10 @@ class Judge(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """What of a request's body can be shown before it leaves: its beginning, and how long it is altogether; None where
-    that is not known yet."""
+    """What of a request can be shown before it leaves: its headers as they are passed on, with placeholders where
+    secrets will be; the beginning of its body, and how long that is altogether, None where that is not known yet."""
 
+    headers: tuple[tuple[str, str], ...] = ()
     beginning: bytes = b""
     length: int | None = 0
 

@@ -137,9 +137,9 @@ def _together(asking: list[Judgement]) -> Judgement:
     if all(
         (each.rule, each.reason, each.scope) == (first.rule, first.reason, first.scope) for each in asking
     ):
-        return first
+        return replace(first, lasts=all(each.lasts for each in asking))
     rules, reasons = (dict.fromkeys(each) for each in zip(*((j.rule, j.reason) for j in asking), strict=True))
-    return replace(first, rule="; ".join(rules), reason="; ".join(reasons), scope="")
+    return replace(first, rule="; ".join(rules), reason="; ".join(reasons), scope="", lasts=False)
 
 
 def _unrecorded() -> Failed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mulligan.policies.asking import judge_asked, scope_of
+from mulligan.policies.asking import judge_asked, scope_of, silences
 from mulligan.policies.comparing import compare
 from mulligan.policies.errors import PolicyError
 from mulligan.policies.loading import parse_policy
@@ -49,6 +49,8 @@ def test_a_line_answers_what_is_asked_to_the_letter(asked: str, decision: str) -
         ("POST https://a.org/v1/deep/x", "POST a.org/v1/deep/x"),  # two rules ask, of different paths
         ("DELETE http://b.org:81/", "DELETE http://b.org:81/**"),
         ("POST https://a.org/v1/deep/*", ""),  # no line says this path
+        ("ANY http://b.org:81/", ""),  # the line would be about every method
+        ("FOO http://b.org:81/", ""),
     ],
 )
 def test_an_answer_covers_this_method_and_host_where_the_rule_asks(asked: str, scope: str) -> None:
@@ -76,3 +78,20 @@ def test_a_file_answers_no_question_of_the_file_that_it_extends_unless_that_lets
     assert str(judge_asked(policy, parse_request("POST https://a.org/x")).decision) == "allow"
     found = compare(parse_policy("network: [{ask: POST a.org/**}]"), policy)
     assert "network: POST https://a.org/some-name: allow instead of ask" in found.more
+
+
+@pytest.mark.parametrize(
+    ("other", "silenced"),
+    [
+        ("POST a.org/v1/pay/**", True),
+        ("ANY *.org/**", False),  # it asks about this request too, so it was seen
+        ("POST a.org/v2/**", False),
+        ("PUT a.org/v1/pay/**", False),
+        ("POST b.org/v1/**", False),
+        ("POST a.org/*/pay", True),
+        ("POST a.org/V1;x/pay", True),
+    ],
+)
+def test_a_line_that_would_answer_a_rule_that_was_not_seen_is_told(other: str, silenced: bool) -> None:
+    policy = parse_policy(f"network:\n  - ask: POST a.org/v1/**\n  - ask: '{other}'\n")
+    assert silences(policy, parse_request("POST https://a.org/v1/x"), "POST a.org/v1/**") is silenced

@@ -20,8 +20,9 @@ from mulligan.policies.policy import Approvals
 from mulligan.runtime.approvals import Approvals as Waits
 from mulligan.runtime.approvals import Asking
 from mulligan.runtime.ledger import Ledger
-from mulligan.runtime.matter import Matter
+from mulligan.runtime.matter import Matter, matter_of
 from mulligan.runtime.standing import Standing
+from mulligan.sandbox.egress.judgement import Asked, Judgement, Preview
 
 SEND = """
 import concurrent.futures, json, urllib.error, urllib.request
@@ -86,7 +87,7 @@ POLICY = """# kept as it is
 extends: [outer.yaml]
 network:
   - allow: GET http://site.test:PORT/**
-  - ask: "POST,PUT http://site.test:PORT/**"
+  - ask: "POST,PUT,HEAD http://site.test:PORT/**"
     because: it changes something there
     instead: write it to report.md
   - deny: POST http://site.test:PORT/shut/**
@@ -126,7 +127,7 @@ def test_a_request_waits_until_a_person_has_answered_and_leaves_if_that_is_yes(o
     (question,) = opened.person.asked
     assert (question.what, question.query) == (f"POST {opened.base}/a", "key=1")
     assert (question.body, question.length, question.about) == (b"hello", 5, "request")
-    assert question.rule.startswith("ask POST,PUT http://site.test") and "rules.yaml:5" in question.rule
+    assert question.rule.startswith("ask POST,PUT,HEAD http://site.test") and "rules.yaml:5" in question.rule
     assert question.reason == "it changes something there"
     assert opened.server.seen == ["POST /a?key=1", "GET /"]
     with Ledger.attach(opened.session.folders.ledger) as ledger:
@@ -187,14 +188,22 @@ def test_what_was_answered_for_the_session_survives_kernel_sandbox_and_process(
 def test_many_requests_of_one_kind_are_asked_about_once(opened: Opened) -> None:
     line = opened.session._approvals._line
     opened.person.until = lambda: bool(line) and line[0].askers == 8
-    assert opened.said("print(set(at_once(*[('BASE/same', b'x')] * 8)))") == "{200}"
+    assert opened.said("print(set(at_once(*[('BASE/same', None, 'HEAD')] * 8)))") == "{200}"
     assert len(opened.person.asked) == 1  # they could not be told apart
+    opened.person.begin(lambda question: Answer("once"))
+    line_of_two = lambda: len(line) == 2 or len(opened.person.asked) == 2  # noqa: E731
+    opened.person.until = line_of_two
+    assert opened.said("print(set(at_once(*[('BASE/same', b'x')] * 2)))") == "{200}"
+    assert len(opened.person.asked) == 2  # each of them may change something
     opened.person.begin(lambda question: Answer("session"))
     assert opened.said("print(set(at_once(*[(f'BASE/{n}', b'x') for n in range(5)])))") == "{200}"
     assert len(opened.person.asked) == 1  # the first answer covers them
 
 
 def test_a_yes_covers_nothing_that_the_person_was_not_shown(opened: Opened) -> None:
+    opened.said("urllib.request.urlopen(urllib.request.Request('BASE/h', b'x', {'X-Leak': 'secret'}))")
+    assert ("x-leak", "secret") in opened.person.asked[0].headers
+    opened.person.asked.clear()
     opened.said(
         "at_once(('BASE/a', b'x'), ('BASE/a', b'secret'), ('BASE/a?x', b'x'), ('BASE/a', b'y' * 5000))"
     )
@@ -336,6 +345,17 @@ def test_silence_is_no_and_a_callback_that_blocks_holds_nothing_up(tmp_path: Pat
         approvals.close()
         assert [each.body["says"] for each in ledger.entries(kind="answered")] == ["nothing", "nothing"]
     assert not (tmp_path / "policy.yaml").exists()
+
+
+def test_what_a_no_holds_for_and_what_shares_an_answer() -> None:
+    judgement = Judgement(allowed=False, rule="ask", reason="", asks=True)
+
+    def matter(method: str, scheme: str = "https", path: str = "/", *headers: tuple[str, str]) -> Matter:
+        return matter_of(Asked(method, scheme, "a.org", 443, path), judgement, Preview(headers=headers))
+
+    assert matter("FOO").kind == matter("ANY", "http", "/x").kind != matter("POST").kind
+    assert matter("GET").alike == matter("GET").alike != matter("GET", "https", "/", ("a", "b")).alike
+    assert [matter(*each).alike for each in (("POST",), ("FOO",), ("GET", "wss"))] == [None] * 3
 
 
 def test_a_question_that_cannot_be_asked_stands_in_nobodys_way(tmp_path: Path) -> None:
