@@ -19,6 +19,11 @@ class Exclusion:
             raise PolicyError(f"exclude is a list of globs, not {globs!r}", hint=f"write exclude=[{globs!r}]")
         self._specs = [(glob, compile_glob(glob)) for glob in map(check_glob, globs)]
 
+    @property
+    def empty(self) -> bool:
+        """Whether it leaves nothing out, whatever comes."""
+        return not self._specs
+
     def joined(self, globs: Iterable[str]) -> Exclusion:
         """This, and what these leave out."""
         return Exclusion((*(glob for glob, _ in self._specs), *globs))

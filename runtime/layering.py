@@ -2,8 +2,9 @@
 
 The workspace is then an overlay mount (`sandbox/overlay.py`): the user's folder is its read-only lower layer. What an
 overlay cannot show as a copy would be is copied into the upper layer all the same: files of several names (a first
-write would part them), of another owner than the folder's, with access lists or special bits. What is excluded, and
-pipes, sockets and devices, are hidden there by whiteouts. Then every path is looked at through the mount: a session
+write would part them), of another owner than the folder's, with access lists or special bits. Pipes, sockets and
+devices are hidden there by whiteouts. What is excluded or hidden cannot be: it may come later, and would show through.
+So a folder of which something is to be left out is copied. Then every path is looked at through the mount: a session
 never works on a view that lacks what the baseline has, for a commit would take that for a removal.
 
 Whether it can be done is tried, not guessed: `lay` raises NotLayered with the reason, has undone what it did, and the
@@ -12,6 +13,7 @@ folder is copied instead.
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import os
 import socket
@@ -23,7 +25,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mulligan.policies.exclusion import Exclusion
+from mulligan.policies.exclusion import NOTHING, Exclusion
 from mulligan.runtime.errors import WorkspaceInvalid
 from mulligan.runtime.folder import Entry, Folder, Kind, key_of, kind_of
 from mulligan.runtime.importing import Count, Progress
@@ -77,11 +79,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Layered:
-    """`lower` is for the store; `folders` are those of the user's folder, to be watched."""
+    """`lower` is for the store, and closed by who has this."""
 
     baseline: Baseline
     lower: Lower
-    folders: tuple[bytes, ...]
 
 
 def lay(
@@ -99,10 +100,12 @@ def lay(
     """
     if os.geteuid() != 0:
         raise NotLayered("it takes root to mount one")
+    if not exclude.empty:
+        raise NotLayered("what is excluded could come later, and would show through")
     real = checked(source, place.workspace)
     try:
         with Folder.open(real) as original:
-            return _Laying(original, place, user, exclude).run(progress, only_large)
+            return _Laying(original, place, user).run(progress, only_large)
     except OSError as error:
         unlay(place)
         raise NotLayered(f"the kernel or a filesystem refuses: {error.strerror or error}") from error
@@ -135,9 +138,8 @@ def engine_sees_mounts(engine: str) -> bool:
 
 
 class _Laying:
-    def __init__(self, original: Folder, place: Place, user: tuple[int, int], exclude: Exclusion) -> None:
-        self._original, self._place, self._user, self._exclude = original, place, user, exclude
-        self._hidden: list[bytes] = []
+    def __init__(self, original: Folder, place: Place, user: tuple[int, int]) -> None:
+        self._original, self._place, self._user = original, place, user
 
     def run(self, progress: Progress | None, only_large: bool) -> Layered:
         filesystem = filesystem_of(self._original.descriptor)
@@ -145,7 +147,7 @@ class _Laying:
             raise NotLayered(
                 f"a filesystem like the folder's ({filesystem or 'unknown'}) is not laid beneath"
             )
-        tree = walk(self._original, self._exclude, self._hidden)
+        tree = walk(self._original, NOTHING)
         if only_large and len(tree) < MANY and _bytes(tree) < MUCH:
             raise NotLayered("it is small")
         owner = self._owner(tree)
@@ -169,11 +171,11 @@ class _Laying:
             entries=entries,
             left_out=tuple(path for path, status in tree if kind_of(status) is Kind.OTHER),
             outside=frozenset(leading_outside(entries)),
-            excluded=self._exclude,
+            excluded=NOTHING,
         )
-        folders = (b"", *(path for path, status in tree if stat.S_ISDIR(status.st_mode)))
         place = os.fsencode(self._place.workspace.name)
-        return Layered(baseline, Lower(place, self._original.path, files), folders)
+        at = fcntl.fcntl(self._original.descriptor, fcntl.F_DUPFD_CLOEXEC, 0)
+        return Layered(baseline, Lower(place, self._original.path, files, at))
 
     def _owner(self, tree: Tree) -> tuple[int, int]:
         """Whose the folder is: the one who owns every folder in it, for those cannot be copied to change hands."""
@@ -198,7 +200,7 @@ class _Laying:
         """Copy what is odd, and hide what is hidden. The entries of what was copied."""
         for folder in (self._place.layer, self._place.upper, self._place.work):
             folder.mkdir(mode=0o700)
-        hidden = [*self._hidden, *(path for path, status in tree if kind_of(status) is Kind.OTHER)]
+        hidden = [path for path, status in tree if kind_of(status) is Kind.OTHER]
         wanted = odd | {above for path in (*odd, *hidden) for above in _above(path)}
         few = [(path, status) for path, status in tree if path in wanted]
         with Folder.open(self._place.upper) as upper:

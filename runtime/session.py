@@ -519,6 +519,7 @@ class Session:
         self._baseline = self._brought.baseline
         if self._brought.layered is not None:
             self._resources.callback(unlay, place)
+            self._resources.callback(self._brought.layered.lower.close)
 
     def _start(self, engine: Engine) -> None:
         engine.reap()
@@ -527,7 +528,7 @@ class Session:
         self._store = SnapshotStore.open(self.folders.files, self.folders.store)
         self._resources.callback(self._store.close)
         if self._brought.layered is not None:
-            self._store.lie_on(self._brought.layered.lower, self._brought.layered.folders)
+            self._store.lie_on(self._brought.layered.lower)
 
     def _begin(self, task: Task) -> None:
         resources, folders, policy = self._resources, self.folders, task.policy
@@ -811,6 +812,8 @@ def _obstacle(task: Task, engine: Engine) -> str:
     """Why the user's folder cannot lie beneath this session, or ""."""
     if task.keep:
         return "the session's files are to be kept"
+    if task.policy.files.protect or bounds_outcomes(task.policy):
+        return "what you change in it would be taken for an action's, which the policy bounds"
     if not engine_sees_mounts(engine.name):
         return "the engine has mounts of its own, and does not see ours"
     return ""

@@ -246,15 +246,11 @@ class Staging:
             os.close(target)
 
 
-def walk(original: Folder, exclude: Exclusion, hidden: list[bytes] | None = None) -> Tree:
-    """What is to be brought in, as `Folder.walk` has it; what is left out is added to `hidden`. Raises OSError for what
-    may not be looked into."""
+def walk(original: Folder, exclude: Exclusion) -> Tree:
+    """What is to be brought in, as `Folder.walk` has it. Raises OSError for what may not be looked into."""
 
     def left_out(path: bytes, folder: bool) -> bool:
-        out = exclude.glob_of(path, folder=folder) is not None
-        if out and hidden is not None:
-            hidden.append(path)
-        return out
+        return exclude.glob_of(path, folder=folder) is not None
 
     return list(original.walk(_refuse, left_out))
 

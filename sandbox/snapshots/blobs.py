@@ -213,6 +213,12 @@ class Blobs:
         with self._opened(key) as fd:
             yield fd
 
+    def require(self, key: bytes | None) -> None:
+        """Raises StoreDamaged where what a reference stands for is not to be had any more. Costs nothing for others."""
+        if key is not None and is_reference(key) and key not in self._index.captured:
+            with self._opened(key):
+                pass
+
     def pour(self, key: bytes, target: int) -> None:
         """Make the content of an open file this one, in place. Raises StoreDamaged before anything is
         written.

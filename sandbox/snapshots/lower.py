@@ -11,7 +11,8 @@ they change *before* that is gone: the session then sees theirs, as a change, an
 
 What the user changes shows through an overlay at times that nobody promises: an edit in place at once, a name that is
 given to another file when the kernel looks it up anew. So each folder that was ever seen to change below is looked into
-at every scan from then on (`LowerWatches`), which no report of the session's own folders would lead to.
+at every scan from then on (`LowerWatches`), which no report of the session's own folders would lead to. Where the
+session has that folder under another name, it is not known where to look: then everything is looked at.
 """
 
 from __future__ import annotations
@@ -19,15 +20,16 @@ from __future__ import annotations
 import os
 import stat
 import struct
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from mulligan.sandbox.errors import StoreDamaged
 from mulligan.sandbox.snapshots.detector import Watches, filesystem_of
-from mulligan.sandbox.snapshots.entry import REFERENCE
+from mulligan.sandbox.snapshots.entry import REFERENCE, Kind
 from mulligan.sandbox.snapshots.folders import FOLDER
+from mulligan.sandbox.snapshots.manifest import Manifest
 
 _WHICH = struct.Struct(">QqQ")
 _CONTENT = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -57,12 +59,25 @@ class Seen(NamedTuple):
 
 class Lower:
     """`place` is where it lies in the tree, `folder` where it is; `files` are those that may be referred to, by their
-    paths in the folder. Without them it only opens what was referred to before."""
+    paths in the folder. Without them it only opens what was referred to before. `at` is the folder itself, open, to be
+    closed by `close`: it is found then though the user moves it."""
 
-    def __init__(self, place: bytes, folder: Path, files: Mapping[bytes, Seen] | None = None) -> None:
+    def __init__(
+        self,
+        place: bytes,
+        folder: Path,
+        files: Mapping[bytes, Seen] | None = None,
+        at: int | None = None,
+    ) -> None:
         self.place = place
         self.folder = folder
         self._files = files or {}
+        self._at = at
+
+    def close(self) -> None:
+        if self._at is not None:
+            os.close(self._at)
+            self._at = None
 
     def reference(self, path: bytes, st: os.stat_result) -> bytes | None:
         """The reference for a file of the tree that has this status; None where it is not just the user's."""
@@ -79,7 +94,7 @@ class Lower:
         which = Which(*_WHICH.unpack_from(reference, len(REFERENCE)))
         path = reference[len(REFERENCE) + _WHICH.size :]
         try:
-            fd = _opened(self.folder, path)
+            fd = self._file(path)
         except OSError as error:
             raise _changed(path) from error
         try:
@@ -91,30 +106,35 @@ class Lower:
         finally:
             os.close(fd)
 
+    @contextmanager
+    def at(self, path: bytes) -> Iterator[int]:
+        """A folder of the user's, open. Component by component, and no link is followed: it may have been
+        rearranged. Raises OSError."""
+        at = os.open(self.folder, FOLDER) if self._at is None else os.open(".", FOLDER, dir_fd=self._at)
+        try:
+            for name in path.split(b"/") if path else []:
+                inner = os.open(name, FOLDER, dir_fd=at)
+                os.close(at)
+                at = inner
+            yield at
+        finally:
+            os.close(at)
+
+    def _file(self, path: bytes) -> int:
+        folder, _, name = path.rpartition(b"/")
+        with self.at(folder) as at:
+            fd = os.open(name, _CONTENT, dir_fd=at)
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            return fd
+        os.close(fd)
+        raise OSError(0, "it is no longer a file", name)
+
 
 def _changed(path: bytes) -> StoreDamaged:
     return StoreDamaged(
         f"{os.fsdecode(path)!r} lay in your folder and was changed there: what it held was not kept",
         hint=_HINT,
     )
-
-
-def _opened(folder: Path, path: bytes) -> int:
-    """Component by component, and no link is followed: the user's folder may have been rearranged."""
-    *above, name = path.split(b"/")
-    at = os.open(folder, FOLDER)
-    try:
-        for each in above:
-            inner = os.open(each, FOLDER, dir_fd=at)
-            os.close(at)
-            at = inner
-        fd = os.open(name, _CONTENT, dir_fd=at)
-    finally:
-        os.close(at)
-    if stat.S_ISREG(os.fstat(fd).st_mode):
-        return fd
-    os.close(fd)
-    raise OSError(0, "it is no longer a file", name)
 
 
 class LowerWatches:
@@ -125,20 +145,30 @@ class LowerWatches:
         self._limit = limit
         self._touched: set[bytes] = set()
         self._watches: Watches | None = None
+        self._below: dict[bytes, int] = {}  #: the inode of each folder of theirs
+        self._above: dict[bytes, int] = {}  #: and as it was seen in the tree at first
+        self._numbered_alike = False
         self.why = ""  #: why everything is looked at each time, if so
 
-    def begin(self, folders: Iterable[bytes]) -> None:
-        """Watch these folders of the user's, by their paths in it."""
-        with _folder(self._lower.folder, b"") as fd:
+    def begin(self) -> None:
+        """Watch each folder of the user's, before what is in it is listed: none is missed that comes meanwhile."""
+        with self._lower.at(b"") as fd:
             self._watches = Watches.make(self._limit, filesystem_of(fd) or "")
         if self._watches is None:
             self.why = "there is no inotify"
-        for folder in folders:
-            self._arm(folder)
+        self._arm_below(b"")
 
-    def changed(self, known: Collection[bytes]) -> set[bytes] | None:
-        """The folders of the tree to be looked into, all that ever changed; None: anywhere. `known` are the folders
-        that the tree has: what changed below one that it has not may show under another name."""
+    def remember(self, manifest: Manifest) -> None:
+        """How the first snapshot has the folders: that they were not moved yet is known then alone."""
+        for folder in self._below:
+            if known := manifest.get(self._path(folder)):
+                self._above[folder] = known.ino
+        inner = [folder for folder in self._above if folder]
+        self._numbered_alike = bool(inner) and all(self._above[each] == self._below[each] for each in inner)
+
+    def changed(self, manifest: Manifest) -> set[bytes] | None:
+        """The folders of the tree to be looked into, all that ever changed; None: anywhere. What changed below one
+        that the tree has not, or has another in the place of, may show under another name."""
         if self._watches is None:
             return None
         fired = self._watches.changed()
@@ -147,14 +177,27 @@ class LowerWatches:
             return None
         for folder in fired:
             self._arm_below(folder)
-        place = self._lower.place
-        self._touched |= {place + b"/" + folder if folder else place for folder in fired}
-        elsewhere = any(folder not in known for folder in self._touched)
-        return None if self.why or elsewhere else set(self._touched)
+        self._touched |= fired
+        elsewhere = not all(self._is_there(folder, manifest) for folder in self._touched)
+        return None if self.why or elsewhere else {self._path(folder) for folder in self._touched}
 
     def close(self) -> None:
         if self._watches is not None:
             self._watches.close()
+
+    def _path(self, folder: bytes) -> bytes:
+        place = self._lower.place
+        return place + b"/" + folder if folder else place
+
+    def _is_there(self, folder: bytes, manifest: Manifest) -> bool:
+        """Whether what lies over a folder of theirs is in the tree by the same path. One that came after the first
+        snapshot is only known where the overlay numbers folders as they are below."""
+        known = manifest.get(self._path(folder))
+        if known is None or known.entry.kind is not Kind.FOLDER or not known.ino:
+            return False
+        if folder in self._above:
+            return known.ino == self._above[folder]
+        return self._numbered_alike and known.ino == self._below.get(folder)
 
     def _stop(self, why: str) -> None:
         self.close()
@@ -162,13 +205,17 @@ class LowerWatches:
 
     def _arm(self, folder: bytes) -> None:
         if self._watches is not None:
-            with (
-                suppress(OSError),
-                _folder(self._lower.folder, folder) as fd,
-            ):  # gone: its parent's watch tells
+            with suppress(OSError), self._lower.at(folder) as fd:  # gone: its parent's watch tells
                 self._watches.arm(folder, fd)
+                self._note(folder, os.fstat(fd).st_ino)
             if self._watches.detection.name == "scan":
                 self._stop(self._watches.detection.why)
+
+    def _note(self, folder: bytes, inode: int) -> None:
+        """Which folder of theirs has this path; where it is another than it was, what was seen of that one is void."""
+        if self._below.setdefault(folder, inode) != inode:
+            self._below[folder] = inode
+            self._above.pop(folder, None)
 
     def _arm_below(self, top: bytes) -> None:
         """A folder again, and what is new in it: that one has no watch yet."""
@@ -176,21 +223,8 @@ class LowerWatches:
         while todo and self._watches is not None:
             folder = todo.pop()
             self._arm(folder)
-            with suppress(OSError), _folder(self._lower.folder, folder) as fd, os.scandir(fd) as items:
+            with suppress(OSError), self._lower.at(folder) as fd, os.scandir(fd) as items:
                 for item in items:
                     if item.is_dir(follow_symlinks=False):
                         name = os.fsencode(item.name)
                         todo.append(folder + b"/" + name if folder else name)
-
-
-@contextmanager
-def _folder(top: Path, path: bytes) -> Iterator[int]:
-    at = os.open(top, FOLDER)
-    try:
-        for name in path.split(b"/") if path else []:
-            inner = os.open(name, FOLDER, dir_fd=at)
-            os.close(at)
-            at = inner
-        yield at
-    finally:
-        os.close(at)

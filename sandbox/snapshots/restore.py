@@ -155,6 +155,7 @@ class Restore:
             self._folders.at(path)
 
     def _rewrite(self, path: bytes) -> None:
+        self._blobs.require(self._wanted(path).data)  # before it is opened: over a lower layer, that copies
         folder, name = self._folders.parent(path)
         known = self._manifest.get(path)
         try:
@@ -179,6 +180,8 @@ class Restore:
         entry = self._wanted(path)
         if entry.kind in _UNMAKEABLE:
             raise OSError(errno.EOPNOTSUPP, _UNMAKEABLE[entry.kind])
+        if entry.kind is Kind.FILE:
+            self._blobs.require(entry.data)  # before what is there is removed
         folder, name = self._into(path)
         with suppress(FileNotFoundError):
             os.unlink(name, dir_fd=folder)

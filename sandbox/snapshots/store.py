@@ -95,13 +95,13 @@ class SnapshotStore(StoreReader):
         store._resume()
         return store
 
-    def lie_on(self, lower: Lower, folders: Iterable[bytes], *, watches: int = MOST_WATCHES) -> None:
-        """Refer to the files of `lower`, and watch its `folders`, by their paths in it. Before the first snapshot."""
+    def lie_on(self, lower: Lower, *, watches: int = MOST_WATCHES) -> None:
+        """Refer to the files of `lower`, and watch its folders. Before the first snapshot."""
         self._index.lie_on(lower.place, os.fsencode(lower.folder))
         self._blobs.lower = lower
         self._below = LowerWatches(lower, watches)
         self._resources.callback(self._below.close)
-        self._below.begin(folders)
+        self._below.begin()
 
     @property
     def head(self) -> int | None:
@@ -186,8 +186,8 @@ class SnapshotStore(StoreReader):
             lower = self._blobs.lower
             scan = Scan(folders, self._manifest, unkept, self._detector, now_ns, told, None, lower)
             now = scan.run(None, mapped | self._mapped)
-        self._mapped = mapped
-        return compose(inverse(now), self.diff(head, id))
+            self._mapped = mapped
+            return compose(inverse(now), self.diff(head, id))
 
     @property
     def taken(self) -> int:
@@ -260,6 +260,8 @@ class SnapshotStore(StoreReader):
                 captured = self._blobs.captured
                 self._index.commit(snapshot, self._blobs.pending, self._blobs.few, intent, captured)
                 self._blobs.done()
+        if self._below is not None and snapshot.parent is None:
+            self._below.remember(self._manifest)
         return replace(snapshot, changes=self._index.resolved(snapshot.changes))
 
     def _changed(self) -> set[bytes] | None:
@@ -267,7 +269,7 @@ class SnapshotStore(StoreReader):
         changed = self._detector.changed()
         if self._below is None:
             return changed
-        below = self._below.changed(self._manifest.folders)
+        below = self._below.changed(self._manifest)
         return None if changed is None or below is None else changed | below
 
     def _unchanged(self, changed: set[bytes] | None, mapped: frozenset[bytes]) -> Snapshot | None:

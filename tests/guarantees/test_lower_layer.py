@@ -6,12 +6,15 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.fidelity.walk import walk
 
 import mulligan
 from mulligan import Session
+from mulligan.policies.policy import Policy
+from mulligan.runtime.errors import WorkspaceInvalid
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0, reason="only root can mount an overlay: the sessions of others have copies"
@@ -24,7 +27,6 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (work / "d" / "e").mkdir(parents=True)
     for name in ("a", "b", "d/c", "d/e/f", "last"):
         (work / name).write_text(name * 3000)
-    (work / "secret.key").write_text("secret")
     (work / "tool").write_text("#!/bin/sh\nid -u\n")
     (work / "tool").chmod(0o4755)
     return work
@@ -33,8 +35,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def laid(isolation: str, work: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
     state = tmp_path_factory.mktemp("state")
-    exclude = ["secret.key"]
-    with mulligan.open(work, isolation=isolation, state=state, staging="overlay", exclude=exclude) as session:
+    with mulligan.open(work, isolation=isolation, state=state, staging="overlay") as session:
         yield session
 
 
@@ -132,16 +133,22 @@ def test_neither_attributes_nor_device_nodes_forge_what_the_overlay_shows(laid: 
     assert opened.stands == () and not os.listxattr(laid.workspace / "d")
 
 
-@pytest.mark.usefixtures("theirs")
-def test_what_is_excluded_is_not_to_be_had_by_any_name(laid: Session) -> None:
-    said = run(
-        laid,
-        "import os\nfor path in ('secret.key', './d/../secret.key'):\n"
-        "    try: print(open(path).read())\n    except FileNotFoundError: print('none')\n"
-        "os.symlink('secret.key', 'l'); print(os.path.exists('l'))\n"
-        "open('secret.key', 'w').write('mine'); os.remove('secret.key'); print(os.path.exists('secret.key'))",
-    )
-    assert said == "none\nnone\nFalse\nFalse"
+def test_a_folder_of_which_something_is_excluded_or_hidden_is_copied(work: Path, tmp_path: Path) -> None:
+    hides = Policy.model_validate({"files": {"hidden": ["secret.key"]}})
+    ways: list[dict[str, Any]] = [{"exclude": ["secret.key"]}, {"policy": hides}]
+    for way in ways:
+        with pytest.raises(WorkspaceInvalid, match="what is excluded could come later"):
+            mulligan.open(work, isolation="bubblewrap", state=tmp_path, staging="overlay", **way)
+
+
+def test_a_folder_is_copied_where_the_policy_would_blame_an_action_for_what_the_user_does(
+    work: Path, tmp_path: Path
+) -> None:
+    bounds = Policy.model_validate({"files": {"read_only": ["d/**"]}})
+    ways: list[dict[str, Any]] = [{"protect": ["a"]}, {"policy": bounds}]
+    for way in ways:
+        with pytest.raises(WorkspaceInvalid, match="would be taken for an action's"):
+            mulligan.open(work, isolation="bubblewrap", state=tmp_path, staging="overlay", **way)
 
 
 @pytest.mark.usefixtures("theirs")

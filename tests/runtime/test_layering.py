@@ -10,13 +10,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import mulligan
-from mulligan import Session
+from mulligan import Session, Step
 from mulligan.policies.exclusion import NOTHING
-from mulligan.runtime import layering
+from mulligan.runtime import checkpoint, layering
 from mulligan.runtime.errors import WorkspaceInvalid
 from mulligan.sandbox.snapshots.reader import StoreReader
 
@@ -46,10 +47,21 @@ def session(work: Path, tmp_path: Path) -> Iterator[Session]:
         yield session
 
 
-def run(session: Session, source: str) -> None:
+def run(session: Session, source: str) -> Step:
     step = session.run(source, timeout=60)
     assert step.outcome.kind == "completed", step.outcome.text
     assert step.reach is not None  # its checkpoint is there
+    return step
+
+
+@pytest.fixture
+def by_watches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a large folder: nothing is looked at that no watch leads to."""
+    monkeypatch.setattr(checkpoint, "SMALL", -1)
+
+
+def changed(step: Step) -> set[str]:
+    return {change.path for change in step.changes}
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -97,6 +109,7 @@ def test_what_the_user_changed_first_stands_and_is_named(session: Session, work:
     assert sorted(line.split(":")[0] for line in said) == ["workspace/a", "workspace/b"], back.stands
     assert (session.workspace / "a").read_text() == "the user's, and longer"
     assert (work / "a").read_text() == "the user's, and longer" and not (work / "b").exists()
+    assert not (session.folders.layer / "upper" / "a").exists()  # nor was it opened to be written
     assert session._do(session._store.verify).result()  # and it is told to whoever asks
 
 
@@ -110,6 +123,40 @@ def test_what_the_user_adds_is_noticed_and_is_theirs(session: Session, work: Pat
     assert not [each for each in session.commit().applied if b"theirs" in each.path]
     session.undo()
     assert (work / "d" / "theirs" / "note").read_text() == "theirs, later"
+
+
+@pytest.mark.usefixtures("by_watches")
+def test_what_the_user_changes_below_a_folder_that_the_session_replaced_is_seen(
+    session: Session, work: Path
+) -> None:
+    run(session, "import os; os.rename('d', 'g'); os.mkdir('d'); os.mkdir('d/e')")
+    (work / "d" / "e" / "f").write_text("the user's, and longer")
+    assert "g/e/f" in changed(run(session, "pass"))
+
+
+@pytest.mark.usefixtures("by_watches")
+def test_a_folder_that_the_user_makes_while_the_session_opens_is_watched(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lay = layering.lay
+
+    def slowly(*args: Any, **how: Any) -> layering.Layered:
+        laid = lay(*args, **how)
+        (work / "d" / "late").mkdir()
+        return laid
+
+    monkeypatch.setattr(layering, "lay", slowly)
+    with mulligan.open(work, isolation="bubblewrap", state=tmp_path / "state", staging="overlay") as session:
+        (work / "d" / "late" / "note").write_text("theirs")
+        assert "d/late/note" in changed(run(session, "pass"))
+        (work / "d" / "late" / "note").write_text("theirs, later")
+        assert "d/late/note" in changed(run(session, "pass"))
+
+
+def test_the_users_folder_is_found_where_they_moved_it(session: Session, work: Path) -> None:
+    work.rename(work.with_name("moved"))
+    run(session, "import os; open('a', 'w').write('mine'); os.remove('d/c')")
+    assert session.undo().stands == () and contents(session.workspace) == OPENED
 
 
 def test_a_path_that_both_changed_is_a_conflict(session: Session, work: Path) -> None:
