@@ -34,7 +34,7 @@ from .twins import Twin
 
 #: seconds between two looks at memory where no cgroup bounds it
 POLL_FOR_MEMORY = 0.25
-#: the part of that memory up to which what the newest twin holds is worth more than an action that takes all the rest
+#: the part of that memory up to which what the last twins hold is worth more than what takes all the rest
 LITTLE = 16
 #: seconds that code has to obey a first interrupt before a second one kills its worker
 GRACE = 2.0
@@ -464,13 +464,13 @@ class Supervisor:
             self.guard_memory()
 
     def guard_memory(self) -> None:
-        """Where no cgroup bounds the session: first the oldest twins go, and when what runs is too much by itself, or
-        beside the newest twin where that holds little, it is killed."""
+        """Where no cgroup bounds the session: first twins go, and when what runs is too much by itself, or beside the
+        newest twin where that holds little, it is killed."""
         self.config.next_look = time.monotonic() + POLL_FOR_MEMORY
         pids = [pid for pid, _ in processes.everyone(self.twins.pids())]
         used = sum(map(processes.resident, pids))
-        left, little = self.config.memory - used, self.config.memory // LITTLE if self.running else 0
-        if left < 0 or not self.twins.shrink(left, little):
+        left, little = self.config.memory - used, self.config.memory // LITTLE
+        if left < 0 or not self.twins.shrink(left, little, busy=bool(self.running)):
             self.why = "its processes held more memory than the session may"
             processes.end(set(), self.twins.pids())
 

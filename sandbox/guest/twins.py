@@ -170,18 +170,22 @@ class Twins:
             pending.sock.close()
         return gone
 
-    def shrink(self, most: int, little: int) -> bool:
-        """Discard the oldest twins until what they hold by themselves is at most `most` bytes. The very first stays,
-        and so does the newest where it holds no more than `little`. False where that is more than `most` by itself."""
-        while sum(twin.private for twin in self._twins.values()) > most:
-            later = list(self._twins)[1:]
-            if len(later) == 1 and (held := self._twins[later[0]].private) <= little:
-                return held <= most
-            if not later:
-                break
-            self._shrunk.append(later[0])
-            self.discard(later[:1])
+    def shrink(self, most: int, little: int, *, busy: bool) -> bool:
+        """Discard twins until those after the very first hold at most `most` bytes by themselves: the newest where it
+        alone is more, as all others would go in vain, and then the oldest. What holds no more than `little` stays
+        while nothing runs; while the worker is `busy`, of that the newest, and False if it still is too much."""
+        later = list(self._twins)[1:]
+        if later and self._twins[later[-1]].private > max(most, little):
+            self._give_up(later.pop())
+        while (held := sum(self._twins[name].private for name in later)) > most:
+            if held <= little and (not busy or len(later) == 1):
+                return not busy
+            self._give_up(later.pop(0))
         return True
+
+    def _give_up(self, name: str) -> None:
+        self._shrunk.append(name)
+        self.discard([name])
 
     def shed(self, count: int) -> None:
         """Discard so many of the oldest twins, but neither the very first nor the newest."""
