@@ -272,6 +272,8 @@ class Checkpoints:
         except (WorkerLost, SandboxLost) as error:
             why = f"memory was not captured: {error.message}"
             fork = Fork("", (why,), (), (), True, (), -1, False, 0.0)
+        if fork.name in fork.dead:  # it spoke, and ended before the supervisor's reply
+            fork = replace(fork, name="", stands=(_ENDED, *fork.stands))
         return self._take_in(fork)
 
     def _take_in(self, fork: Fork) -> Fork:
@@ -416,6 +418,8 @@ class Checkpoints:
                 self._kernel.restore(checkpoint.twin)
             except (TwinLost, WorkerLost):
                 self.bury([checkpoint.twin])
+                if checkpoint.twin != ROOT:  # it may have left an heir that would end as it did
+                    self._kernel.discard_by_and_by([checkpoint.twin])
                 continue
             return checkpoint, ()
         base, said = self._known[0], tuple[str, ...]()
@@ -472,6 +476,7 @@ def _fate(child: str, kept: Sequence[str]) -> str:
 _MOVING = (
     "files were captured while something else could write them: it was not stopped, for no twin was there"
 )
+_ENDED = "memory was not captured: its twin ended"
 _REBUILT = "memory goes back to one that was rebuilt by running actions again"
 _REPLAYED = (
     "memory was rebuilt by running {} action(s) again: what depends on time, chance or identity may differ"

@@ -19,6 +19,8 @@ class Active:
         self.pid, self.foreign = pid, foreign
         #: of a foreign kernel: the processes that it consists of
         self.family: list[processes.Identity] = []
+        #: by its own word, its event loop or a timer runs code between requests
+        self.restless = False
         self.pidfd = os.pidfd_open(pid)
         self.sock = sock
         self.reader = channel.Reader(sock)

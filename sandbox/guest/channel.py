@@ -30,6 +30,9 @@ FROZEN = 8  # a new twin's first word
 PROBE = 9  # supervisor: the pid of a twin. worker: whether its memory was out of reach
 BEGIN = 10  # worker: header of an execute request whose code begins, and content of its execute_input if it has one
 END = 11  # worker: header of an execute request, content of the reply, to whom
+RESTLESS = (
+    12  # worker, before an END: it runs code between requests. supervisor, of a checkpoint: go on with that
+)
 
 FIRST, LAST = 1, 2
 #: a packet has to fit in the socket's send buffer, whose default is 208 KiB

@@ -73,6 +73,7 @@ class Checkpoints:
             return self._without_twin(request, worker)
         ours, theirs = channel.pair()
         pending = Pending(name, request, ours, processes.everyone({worker.pid, *self.twins.pids()}))
+        pending.restless = worker.restless
         written = worker.newly_written() if self.config.memory else 0
         told = not self.config.memory or self._pages.explain(written, alone=not pending.bystanders)
         look = Survey(worker, self._known, self.links.maps, private=not told)
@@ -103,7 +104,8 @@ class Checkpoints:
         look.finish()
         pending.seen = self._unusual(look.seen)
         add_bystanders(pending.seen, [pid for pid, _ in pending.bystanders])
-        pending.quiet = not pending.bystanders and _only_thread(pending.seen) and self._no_links()
+        alone = not pending.bystanders and _only_thread(pending.seen)
+        pending.quiet = self._no_links() and alone and not pending.restless
         self.sockets.tell(pending.request, "checkpoint_begun", {"quiet": pending.quiet})
 
     def _unusual(self, seen: dict[str, Any]) -> dict[str, Any]:
@@ -140,6 +142,8 @@ class Checkpoints:
                 continue
             if not pending.quiet:  # the worker's threads too, until the host has its snapshot
                 self._frozen = processes.stop(self.twins.pids())
+            if pending.restless and worker is not None:
+                worker.send(channel.RESTLESS, [])
             report_of = {**pending.report(), "pid": twin.pid, "dead": self.twins.dead()}
             moving = {"frozen": bool(self._frozen), "links": self.links.count}
             self.sockets.reply(pending.request, {**report_of, **moving})

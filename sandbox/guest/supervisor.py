@@ -125,6 +125,8 @@ class Supervisor:
             self.on_begin(*parts[:2])
         elif kind == channel.END and len(parts) > 1:
             self.on_end(parts[0], parts[1], parts[2:])
+        elif kind == channel.RESTLESS and self.worker is not None:
+            self.worker.restless = True
         elif kind == channel.STDIN:
             self.sockets.send(self.sockets.stdin, self.signer.seal(parts, requests=True))
         elif kind == channel.CHECKPOINT and parts:
@@ -139,6 +141,8 @@ class Supervisor:
     def on_begin(self, header: bytes, *shown: bytes) -> None:
         """An execute request begins; `shown` is what its execute_input says, if there is one."""
         self.parent = self.running = header
+        if self.worker is not None:
+            self.worker.restless = False  # until it says so again
         if self.checkpoints.goes_unheard(header):
             return
         self.say(header, "status", b'{"execution_state": "busy"}')

@@ -68,6 +68,10 @@ class Asleep:
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 
 
+def timers_run() -> bool:
+    return any(signal.getitimer(which)[0] for which in _TIMERS)
+
+
 def _folder() -> str:
     try:
         return os.getcwd()
@@ -87,14 +91,15 @@ def fork(worker: Worker, name: bytes, descriptor: int) -> bool:
     gc.disable()  # what a collection closes now would be noted as open
     asleep = Asleep()
     wakeup = signal.set_wakeup_fd(-1)
-    mask = _signal.pthread_sigmask(signal.SIG_BLOCK, _ALL)
+    mask = _signal.pthread_sigmask(signal.SIG_BLOCK, ALL_SIGNALS)
     score(TWIN_SCORE)  # the twin has it from birth: it may not write its own
     _libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     pid = -1
     try:
-        pid = _fork(worker.sock.fileno(), name, descriptor)
+        alone = is_alone()
+        pid = _fork(worker.sock.fileno(), name, descriptor, alone)
         if pid == 0:
-            _wake(worker, name, socket.socket(fileno=descriptor), asleep)
+            _wake(worker, name, socket.socket(fileno=descriptor), asleep, unnoticed=alone)
             _discard_signals()
     except OSError as error:
         raise NoFork(error.strerror) from error
@@ -111,14 +116,14 @@ def fork(worker: Worker, name: bytes, descriptor: int) -> bool:
 
 
 #: plain numbers, as `_signal` has them: `signal` makes a name of each, and that writes pages
-_ALL = frozenset(map(int, signal.valid_signals()))
+ALL_SIGNALS = frozenset(map(int, signal.valid_signals()))
 
 
-def _fork(left: int, name: bytes, descriptor: int) -> int:
+def _fork(left: int, name: bytes, descriptor: int, alone: bool) -> int:
     """The child's pid in the parent; 0 in the child, once there is something to read on its socket `descriptor`. `left`
-    is the parent's, which the child lets go. Raises OSError."""
+    is the parent's, which the child lets go. Where there is one thread `alone`, Python does not notice. Raises OSError.
+    """
     (first_word,) = channel.packets(channel.FROZEN, [name])
-    alone = is_alone()
     if alone:
         pid = int(_of_python.fork())
         if pid < 0:
@@ -130,18 +135,22 @@ def _fork(left: int, name: bytes, descriptor: int) -> int:
         _children.add(pid)
         return pid
     _sleep(left, first_word, descriptor)
-    if alone:
-        dice = random.getstate()
-        _python.PyOS_BeforeFork()
-        _python.PyOS_AfterFork_Child()
-    random.setstate(dice)  # the random module reseeds itself in a forked child
+    if not alone:
+        random.setstate(dice)  # the random module reseeds itself in a forked child
     _children.clear()
     return 0
 
 
+def _notice() -> None:
+    dice = random.getstate()
+    _python.PyOS_BeforeFork()
+    _python.PyOS_AfterFork_Child()
+    random.setstate(dice)
+
+
 #: What Python does before and after a fork, what others have registered for it included, is done by ourselves where
-#: there is one thread: only in a child, and only when that wakes. A checkpoint is no fork that anybody's code should
-#: notice, and a child that sleeps would write two hundred pages for what it may never need.
+#: there is one thread: only in a child, and only when that wakes and goes on. A checkpoint is no fork that anybody's
+#: code should notice, and a child that sleeps would write two hundred pages for what it may never need.
 _python = ctypes.pythonapi
 _of_python = ctypes.PyDLL(None, use_errno=True)
 for _call in (_python.PyOS_BeforeFork, _python.PyOS_AfterFork_Child):
@@ -220,21 +229,26 @@ def _collect_one(pid: int) -> None:
 _children: set[int] = set()
 
 
-def _wake(worker: Worker, name: bytes, sock: socket.socket, asleep: Asleep) -> None:
+def _wake(worker: Worker, name: bytes, sock: socket.socket, asleep: Asleep, *, unnoticed: bool) -> None:
     """Be the worker. First it leaves an heir that sleeps as it did, so that the checkpoint can be returned to again; it
-    is forked when the host has its answer already, before any other code runs."""
+    is forked before any other code runs. Then what is registered for forks runs, where it was `unnoticed`: once, with
+    files, timers and folder as they were, and before the host has its answer, for it may end this process."""
     while True:
         successor = _await_wake(channel.Reader(sock))
         worker.join(sock)
-        worker.send(channel.WAKE, [name, json.dumps(_restored(asleep)[:200]).encode()])
+        lost = json.dumps(_restored(asleep)[:200]).encode()
         try:
-            heir = _fork(sock.fileno(), name, successor.fileno())
+            heir = _fork(sock.fileno(), name, successor.fileno(), is_alone())
         except OSError:
             heir = -1  # the supervisor sees that nobody speaks on the successor's socket
         if heir != 0:
             successor.close()
             break
         sock = successor
+    if unnoticed:
+        _notice()
+    worker.enter_loop()
+    worker.send(channel.WAKE, [name, lost])
     _libc.prctl(PR_SET_NAME, b"mulligan-worker", 0, 0, 0)
 
 

@@ -51,8 +51,10 @@ class Pending:
         self.name, self.request, self.sock, self.bystanders = name, request, sock, bystanders
         self.seen: dict[str, Any] = {}
         self.private = 0
-        #: nothing but the worker's one thread could have written files since
+        #: nothing but the worker's one thread could have written files since, and that is idle
         self.quiet = False
+        #: it is not idle: its event loop or a timer runs code
+        self.restless = False
         self.reader = channel.Reader(sock, credentials=True)
         self.pid = 0
         self.confession: bytes | None = None
@@ -238,6 +240,8 @@ class Twins:
         return pending
 
     def discard(self, names: list[str]) -> None:
+        if any(name in self._heirs for name in names):
+            self.hear()
         for name in names:
             twin = self._twins.pop(name, None)
             if twin is None:

@@ -23,12 +23,15 @@ import signal
 import socket
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from . import channel, execution, later, twin
 from .plain import Plain
 from .streams import Pipes, Stream
 
+#: seconds that a checkpoint may take until other code goes on
+PATIENCE = 1.0
 #: seconds without a request after which the next one's page faults are taken beforehand
 WARM_AFTER = 0.010
 
@@ -85,6 +88,8 @@ class Worker:
         if os.getpid() == self._pid and not self._muted:  # a child that user code forked has no voice here
             if kind in (channel.IOPUB, channel.BEGIN):
                 self.pipes.await_empty()
+            elif kind == channel.END and self._is_restless():
+                self.writer.send(channel.RESTLESS, [])
             self.writer.send(kind, parts)
 
     # -- life ---------------------------------------------------------------------------------------------
@@ -151,9 +156,10 @@ class Worker:
                         await asyncio.sleep(0)  # it has cancelled every task: not the next action
             if not self._wait_alone():
                 self._arrived.clear()
-                if self._cold:
-                    self._loop.call_later(WARM_AFTER, self._arrived.set)
+                warming = self._loop.call_later(WARM_AFTER, self._arrived.set) if self._cold else None
                 await self._arrived.wait()
+                if warming is not None:
+                    warming.cancel()
             if self._cold and not self._inbox:
                 await self.warm()
 
@@ -172,6 +178,12 @@ class Worker:
         if ready:
             self._receive()
         return True
+
+    def _is_restless(self) -> bool:
+        """Whether user code may run, and write files, without a request: in the event loop, or by a timer's signal."""
+        loop: Any = self._loop
+        due = loop._ready or (loop._scheduled and any(not each.cancelled() for each in loop._scheduled))
+        return bool(due) or len(loop._selector.get_map()) > 2 or twin.timers_run()
 
     async def _handle(self, message: channel.Message) -> None:
         if message.kind == channel.SHELL:
@@ -216,11 +228,27 @@ class Worker:
     # -- checkpoint -----------------------------------------------------------------------------------------
 
     def _checkpoint(self, name: bytes, fd: int) -> None:
+        with self._standing_still() if self._is_restless() else contextlib.nullcontext() as wait:
+            try:
+                if not twin.fork(self, name, fd):
+                    self.send(channel.CHECKPOINT, [name, twin.confession()])
+                    if wait is not None:
+                        wait()
+            except twin.NoFork as error:
+                self.send(channel.CHECKPOINT, [name, b"", str(error).encode()])
+
+    @contextlib.contextmanager
+    def _standing_still(self) -> Iterator[Callable[[], object]]:
+        """No timer's handler runs meanwhile. What it is given waits, with no turn of the event loop, until the
+        supervisor has stopped this process for the host's look at the files: the twin would not know what is
+        written."""
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN)
+        mask = _signal.pthread_sigmask(signal.SIG_BLOCK, twin.ALL_SIGNALS)
         try:
-            if not twin.fork(self, name, fd):
-                self.send(channel.CHECKPOINT, [name, twin.confession()])
-        except twin.NoFork as error:
-            self.send(channel.CHECKPOINT, [name, b"", str(error).encode()])
+            yield lambda: poll.poll(PATIENCE * 1000)
+        finally:
+            _signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def join(self, sock: socket.socket) -> None:
         """In a twin that wakes: serve on its own socket from now on."""
@@ -230,9 +258,12 @@ class Worker:
         self._adopt(sock)
         self.stdout.adopt(self.writer)
         self.stderr.adopt(self.writer)
+        self._loop.add_reader(sock, self._receive)
+
+    def enter_loop(self) -> None:
+        """After what is registered for forks, of which asyncio's has forgotten the loop."""
         asyncio.set_event_loop(self._loop)
         asyncio._set_running_loop(self._loop)
-        self._loop.add_reader(sock, self._receive)
 
     # -- stdin ----------------------------------------------------------------------------------------------
 

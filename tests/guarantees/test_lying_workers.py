@@ -14,6 +14,17 @@ LIES = {
     "no_fork": "os.fork = sys.modules['mulligan_guest.twin']._fork = lambda *_: 12345",
     "fork_raises": "def fork(*_): raise OSError('no')\nos.fork = sys.modules['mulligan_guest.twin']._fork = fork",
     "child_ends": "sys.modules['mulligan_guest.twin']._sleep = lambda *_: os._exit(0)",
+    "child_speaks_and_ends": """
+twin = sys.modules['mulligan_guest.twin']
+real = twin.fork
+def speak(left, word, sock):
+    os.write(sock, word)
+    os._exit(0)
+def fork(*arguments):
+    woken = real(*arguments)
+    os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+    return woken
+twin._sleep, twin.fork = speak, fork""",
     "child_ends_beside_a_thread": """
 import threading
 threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
@@ -51,6 +62,7 @@ WITHOUT_TWIN = {
     "no_fork",
     "fork_raises",
     "child_ends",
+    "child_speaks_and_ends",
     "child_ends_beside_a_thread",
     "a_thread_and_no_fork",
     "twin_gone",

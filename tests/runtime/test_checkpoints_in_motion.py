@@ -7,6 +7,8 @@ import asyncio
 import itertools
 from pathlib import Path
 
+import pytest
+
 import mulligan
 from mulligan import Session, Step
 
@@ -21,6 +23,33 @@ def write():
 """
 _PROCESS = _PAIR + "if os.fork() == 0:\n    write()\n"
 _THREAD = _PAIR + "import threading; threading.Thread(target=write, daemon=True).start()\n"
+#: by the kernel itself between actions, which notes where it does not find what it wrote last
+_TURN = """
+import asyncio, itertools, os, signal
+files = [os.open(name, os.O_RDWR | os.O_CREAT) for name in ('first', 'second')]
+missed = []
+def turns():
+    for n in itertools.count(1):
+        for file in files:
+            if n > 1 and int(os.pread(file, 12, 0)) != n - 1:
+                missed.append(n)
+            os.pwrite(file, b'%12d' % n, 0)
+            yield
+turn = turns()
+_ = next(turn), next(turn)
+"""
+_BY_ITSELF = {
+    "a task": """
+async def write():
+    for _ in turn:
+        await asyncio.sleep(0)
+task = asyncio.create_task(write())
+""",
+    "a timer": """
+signal.signal(signal.SIGALRM, lambda *_: turn.gi_running or next(turn))
+_ = signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+""",
+}
 #: as many processes as there may be, one of which could write
 _CROWD = """
 import os, signal
@@ -62,6 +91,19 @@ def test_processes_that_write_are_stopped_for_the_snapshot_and_go_on(session: Se
 
 def test_threads_that_write_are_stopped_for_the_snapshot_and_go_on(session: Session) -> None:
     steps_beside_a_writer(session, _THREAD)
+
+
+@pytest.mark.parametrize("way", _BY_ITSELF)
+def test_what_the_kernel_writes_between_actions_is_captured_whole_and_as_its_memory_has_it(
+    session: Session, way: str
+) -> None:
+    run(session, _TURN + _BY_ITSELF[way])
+    steps = [run(session, f"n = {n}") for n in range(8)]
+    pairs = [(kept(session, step.id, "first"), kept(session, step.id, "second")) for step in steps]
+    assert all(first - second in (0, 1) for first, second in pairs), pairs
+    for step in steps[::3]:
+        assert session.goto(step.id).memory == "woken"
+        assert run(session, "print(n, missed)").outcome.stdout == f"{steps.index(step)} []\n"
 
 
 def test_where_no_twin_could_be_made_it_is_said_that_a_writer_was_not_stopped(

@@ -233,5 +233,16 @@ def test_a_checkpoint_is_no_fork_to_the_code_that_goes_on_and_one_to_what_wakes(
     )
     for _ in range(2):
         assert session.run("print(calls)").outcome.stdout == "[]\n"
-    session.undo()
-    assert session.run("print(calls)").outcome.stdout == "['before', 'after_in_child']\n"
+    for _ in range(2):
+        session.undo()
+        assert session.run("print(calls)").outcome.stdout == "['before', 'after_in_child']\n"
+
+
+def test_what_is_registered_for_forks_writes_into_files_at_their_own_places(session: Session) -> None:
+    """Not where the code that was taken back had got to."""
+    kept = session.run("log = open('log', 'w'); _ = log.write('B'); os.register_at_fork(before=log.flush)")
+    session.run("_ = log.write('later'); log.flush()")
+    for _ in range(2):
+        assert session.goto(kept.id).memory == "woken"
+        session.run("_ = log.write('C'); log.flush()")
+        assert (session.workspace / "log").read_text() == "BC"
