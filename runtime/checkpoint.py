@@ -113,6 +113,16 @@ class Checkpoints:
     def __getitem__(self, step: int) -> Checkpoint:
         return self._known[step]
 
+    def as_of_now(self, step: int) -> Checkpoint:
+        """With what is known by now that a return would lack: files that the user changed beneath the session."""
+        known = self._known[step]
+        lost = self._store.lost(known.snapshot)
+        said = (
+            f"{_path(path)}: you changed it in your folder, and what it held was not kept"
+            for path in lost[:20]
+        )
+        return replace(known, stands=(*known.stands, *said))
+
     def moved_to(self, confined: Confined) -> None:
         """The sandbox was replaced by a new one: no twin of the old one is left, but for the fresh kernel."""
         self._confined = confined

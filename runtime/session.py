@@ -371,10 +371,13 @@ class Session:
             ) from error
 
     def _original(self, path: bytes) -> bytes:
-        """The digest of what a file of the user's held when the session began; of no file, where that is not known."""
+        """The digest of what a file of the user's held when the session began; of no file, where that is not known. It
+        is kept first, for the commit may overwrite the only one there is."""
         first, _ = self._story.snapshot_of(0)
+        inside = os.fsencode(self.workspace.name) + b"/" + path
         try:
-            with self._store.as_file(first, os.fsencode(self.workspace.name) + b"/" + path) as file:
+            self._store.capture(first, inside)
+            with self._store.as_file(first, inside) as file:
                 return transfer(file, None)
         except SnapshotError:
             return b"not known"

@@ -575,7 +575,7 @@ class Story:
             return Reach("none", "none", ("there is no checkpoint of this step",))
         effects = () if self._network is None else self._network.effects.of(id)
         sent = tuple(str(effect) for effect in effects if effect.stands)
-        return replace(reach_of(self._checkpoints[id]), sent=sent)
+        return replace(reach_of(self._checkpoints.as_of_now(id)), sent=sent)
 
     def _way(self, target: int) -> Sequence[Replay]:
         nodes = [self.timeline.nodes[step] for step in self.timeline.path(target)[1:]]

@@ -3,8 +3,8 @@
 A folder that was renamed in the session is a new name over the old folder of the user's (overlayfs: a redirect), and
 so is all in it. When the commit then removes the old one, the session would lose files, at a time that nobody promises;
 and where the commit puts others there, they would show. So each such folder is made anew in the upper layer, with the
-very files in it. What has such a folder open, or as its working folder, is left with one that is
-gone, as after an undo.
+very files in it; where that fails midway all is put back. What has such a folder open, or as its working folder, is
+left with one that is gone, as after an undo.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from pathlib import Path
 from mulligan.runtime.folder import DEEPEST, Folder, copy_xattrs
 
 _REDIRECT = "trusted.overlay.redirect"
+_NEW = b".unfolded-"
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def unfold(workspace: Path, upper: Path) -> int:
     """Make every renamed folder of the user's one of the session's own; how many there were. Raises OSError: some may
-    be made then, and it may be repeated."""
+    be made then, no folder is torn in two, and it may be repeated."""
     count = 0
     with Folder.open(workspace) as merged, Folder.open(upper) as written:
         for path in list(_redirected(written)):
@@ -40,6 +41,8 @@ def _redirected(written: Folder) -> Iterator[bytes]:
     waiting = [b""]
     while waiting:
         for path, status in written.children(waiting.pop()):
+            if path.rpartition(b"/")[2].startswith(_NEW):
+                raise OSError(errno.EEXIST, f"{os.fsdecode(path)!a} is left of a commit that failed")
             if stat.S_ISDIR(status.st_mode):
                 with written.parent(path) as (at, name):
                     redirected = _REDIRECT in os.listxattr(b"/proc/self/fd/%d/%s" % (at, name))
@@ -51,7 +54,7 @@ def _redirected(written: Folder) -> Iterator[bytes]:
 
 def _renew(at: int, name: bytes) -> None:
     """Put a new folder with the same content in the place of the folder `name`."""
-    new = b".unfolded-" + secrets.token_hex(8).encode()
+    new = _NEW + secrets.token_hex(8).encode()
     _move(at, name, at, new, 0)
     os.rename(new, name, src_dir_fd=at, dst_dir_fd=at)
 
@@ -63,17 +66,35 @@ def _move(source: int, name: bytes, target: int, new: bytes, depth: int) -> None
     with _opened(name, source) as old:
         was = os.fstat(old)
         os.mkdir(new, 0o700, dir_fd=target)
-        with _opened(new, target) as fresh:
-            for inner in map(os.fsencode, os.listdir(old)):
-                if stat.S_ISDIR(os.stat(inner, dir_fd=old, follow_symlinks=False).st_mode):
-                    _move(old, inner, fresh, inner, depth + 1)
-                else:
-                    os.rename(inner, inner, src_dir_fd=old, dst_dir_fd=fresh)
-            copy_xattrs(old, fresh)
-            os.fchown(fresh, was.st_uid, was.st_gid)
-            os.fchmod(fresh, stat.S_IMODE(was.st_mode))
-            os.utime(fresh, ns=(was.st_atime_ns, was.st_mtime_ns))
-    os.rmdir(name, dir_fd=source)
+        try:
+            _move_all(old, was, target, new, depth)
+            os.rmdir(name, dir_fd=source)
+        except OSError:
+            _put_back(old, was, target, new)
+            raise
+
+
+def _move_all(old: int, was: os.stat_result, target: int, new: bytes, depth: int) -> None:
+    with _opened(new, target) as fresh:
+        for inner in map(os.fsencode, os.listdir(old)):
+            if stat.S_ISDIR(os.stat(inner, dir_fd=old, follow_symlinks=False).st_mode):
+                _move(old, inner, fresh, inner, depth + 1)
+            else:
+                os.rename(inner, inner, src_dir_fd=old, dst_dir_fd=fresh)
+        copy_xattrs(old, fresh)
+        os.fchown(fresh, was.st_uid, was.st_gid)
+        os.fchmod(fresh, stat.S_IMODE(was.st_mode))
+        os.utime(fresh, ns=(was.st_atime_ns, was.st_mtime_ns))
+
+
+def _put_back(old: int, was: os.stat_result, target: int, new: bytes) -> None:
+    with _opened(new, target) as fresh:
+        for inner in map(os.fsencode, os.listdir(fresh)):
+            if inner in map(os.fsencode, os.listdir(old)):
+                raise OSError(errno.EEXIST, "it was made anew meanwhile", inner)
+            os.rename(inner, inner, src_dir_fd=fresh, dst_dir_fd=old)
+    os.rmdir(new, dir_fd=target)
+    os.utime(old, ns=(was.st_atime_ns, was.st_mtime_ns))
 
 
 @contextmanager

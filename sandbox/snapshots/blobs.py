@@ -148,6 +148,15 @@ class Blobs:
                     key, _ = self.add_large(fd, likely_here=False)
             self.captured[reference] = key  # not before it is known that it was the same to the end
 
+    def capture_now(self, reference: bytes) -> None:
+        """The same without a snapshot, at once and for good. Raises StoreDamaged where there is nothing to keep."""
+        self.begin(self._number)
+        with self._opened(reference) as fd:
+            self.captured[reference], _ = self.add_large(fd, likely_here=False)
+        self.seal()
+        self._index.capture(self.pending, self.captured)
+        self.done()
+
     def seal(self) -> None:
         """Make all that was added durable. The caller commits the index next, then calls `begin` for another."""
         if self._new:

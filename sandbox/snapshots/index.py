@@ -195,6 +195,15 @@ class Index:
         self.parents[snapshot.id] = snapshot.parent
         self._given = max(self._given, snapshot.id)
 
+    def capture(self, blobs: Mapping[bytes, Place], captured: Mapping[bytes, bytes]) -> None:
+        """Record what was captured of the user's folder, with its contents, that have files. All or nothing."""
+        with self._transaction():
+            self._db.executemany(
+                "INSERT INTO blob VALUES (?, ?, ?, ?)", ((key, *place) for key, place in blobs.items())
+            )
+            self._db.executemany("INSERT OR IGNORE INTO captured VALUES (?, ?)", captured.items())
+        self.captured |= captured
+
     @contextmanager
     def letting_go(self, give_way: Callable[[], bool]) -> Iterator[sqlite3.Connection]:
         """A transaction that removes what is recorded. It is on the disk when it is committed, and not only in the log:

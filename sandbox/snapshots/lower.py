@@ -71,6 +71,7 @@ class Lower:
     ) -> None:
         self.place = place
         self.folder = folder
+        self.lost: set[bytes] = set()  #: references that were asked for in vain
         self._files = files or {}
         self._at = at
 
@@ -92,19 +93,29 @@ class Lower:
         """The user's file, open to read. Raises StoreDamaged where it is no longer what was referred to; also after
         the block, where it was changed meanwhile: what was read is then worth nothing."""
         which = Which(*_WHICH.unpack_from(reference, len(REFERENCE)))
-        path = reference[len(REFERENCE) + _WHICH.size :]
         try:
-            fd = self._file(path)
+            fd = self._file(_inner(reference))
         except OSError as error:
-            raise _changed(path) from error
+            raise self._changed(reference) from error
         try:
             if Which.of(os.fstat(fd)) != which:
-                raise _changed(path)
+                raise self._changed(reference)
             yield fd
             if Which.of(os.fstat(fd)) != which:
-                raise _changed(path)
+                raise self._changed(reference)
         finally:
             os.close(fd)
+
+    def path(self, reference: bytes) -> bytes:
+        """Where in the tree the file was that is referred to."""
+        return self.place + b"/" + _inner(reference)
+
+    def _changed(self, reference: bytes) -> StoreDamaged:
+        self.lost.add(reference)
+        return StoreDamaged(
+            f"{os.fsdecode(_inner(reference))!r} lay in your folder and was changed there: what it held was not kept",
+            hint=_HINT,
+        )
 
     @contextmanager
     def at(self, path: bytes) -> Iterator[int]:
@@ -130,11 +141,8 @@ class Lower:
         raise OSError(0, "it is no longer a file", name)
 
 
-def _changed(path: bytes) -> StoreDamaged:
-    return StoreDamaged(
-        f"{os.fsdecode(path)!r} lay in your folder and was changed there: what it held was not kept",
-        hint=_HINT,
-    )
+def _inner(reference: bytes) -> bytes:
+    return reference[len(REFERENCE) + _WHICH.size :]
 
 
 class LowerWatches:

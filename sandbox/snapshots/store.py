@@ -33,6 +33,7 @@ from mulligan.sandbox.snapshots.entry import (
     Unrestored,
     compose,
     inverse,
+    is_reference,
 )
 from mulligan.sandbox.snapshots.folders import FOLDER, Folders
 from mulligan.sandbox.snapshots.heed import Heed
@@ -169,6 +170,12 @@ class SnapshotStore(StoreReader):
             self._manifest.apply(changes)
             heed.end(self._manifest, stale)
             self._index.arrive(id)
+        if not keep and any(
+            change.after is not None and is_reference(change.after.data) for change in changes
+        ):
+            self._record(
+                frozenset(mapped), thorough=thorough
+            )  # it keeps what was only referred to, and was copied up
         failed = {stand.path for stand in stands}
         done = tuple(change for change in changes if change.path not in failed)
         return FilesRestored(id, done, (*stands, *(each for each in deep if each.path not in failed)))
@@ -188,6 +195,23 @@ class SnapshotStore(StoreReader):
             now = scan.run(None, mapped | self._mapped)
             self._mapped = mapped
             return compose(inverse(now), self.diff(head, id))
+
+    def capture(self, id: int, path: bytes) -> None:
+        """Keep what a file at a snapshot held, where that lies in the user's folder alone. Raises SnapshotError."""
+        entry = self._index.entry(id, path)
+        if entry is not None and is_reference(entry.data):
+            assert entry.data is not None
+            with self._restarting(), _explained("keep a file of the user's"):
+                self._blobs.capture_now(entry.data)
+
+    def lost(self, id: int) -> tuple[bytes, ...]:
+        """The files of a snapshot that are known not to be had any more: the user changed theirs."""
+        lower = self._blobs.lower
+        found = ((lower.path(each), each) for each in lower.lost) if lower is not None else ()
+        entries = ((path, each, self._index.entry(id, path)) for path, each in found)
+        return tuple(
+            sorted(path for path, each, entry in entries if entry is not None and entry.data == each)
+        )
 
     @property
     def taken(self) -> int:

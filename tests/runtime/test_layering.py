@@ -17,8 +17,9 @@ import pytest
 import mulligan
 from mulligan import Session, Step
 from mulligan.policies.exclusion import NOTHING
-from mulligan.runtime import checkpoint, layering
+from mulligan.runtime import checkpoint, layering, unfolding
 from mulligan.runtime.errors import WorkspaceInvalid
+from mulligan.runtime.folder import Folder
 from mulligan.sandbox.snapshots.reader import StoreReader
 
 pytestmark = pytest.mark.skipif(
@@ -104,7 +105,10 @@ def test_what_the_user_changed_first_stands_and_is_named(session: Session, work:
     run(session, "open('new', 'w').write('x')")
     (work / "a").write_text("the user's, and longer")
     (work / "b").unlink()
-    back = session.undo()
+    run(session, "pass")
+    assert [line.split(":")[0] for line in session.reach(1).stands] == ["workspace/a", "workspace/b"]
+    assert session.reach(2).stands == ()
+    back = session.undo(2)
     said = [line for line in back.stands if "was changed there" in line]
     assert sorted(line.split(":")[0] for line in said) == ["workspace/a", "workspace/b"], back.stands
     assert (session.workspace / "a").read_text() == "the user's, and longer"
@@ -178,6 +182,45 @@ def test_a_commit_takes_nothing_from_a_session_that_renamed_folders(session: Ses
     assert session.undo().stands == () and contents(session.workspace) == OPENED
     assert session.commit().conflicts == () and contents(work) == OPENED
     assert session.redo().stands == () and contents(session.workspace) == became
+
+
+def test_a_commit_keeps_what_it_overwrites_though_no_snapshot_has_seen_the_change(
+    session: Session, work: Path
+) -> None:
+    run(session, "pass")
+    (session.workspace / "a").write_text("a process wrote this after the checkpoint")
+    assert [done.path for done in session.commit().applied] == [b"a"]
+    assert session.undo().stands == () and contents(session.workspace) == OPENED
+
+
+def test_what_a_return_copied_up_is_kept_though_what_was_there_is_not(session: Session, work: Path) -> None:
+    (session.workspace / "a").write_text("to be taken back")
+    head = session._store.head
+    assert head is not None
+    back = session._do(lambda: session._store.restore(head, keep=False)).result()
+    assert back.stands == ()
+    (work / "a").write_text("the user's, and longer")
+    run(session, "open('a', 'w').write('mine')")
+    assert session.undo().stands == () and contents(session.workspace) == OPENED
+
+
+def test_a_folder_that_cannot_be_made_anew_is_whole_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "d" / "e").mkdir(parents=True)
+    for name in ("a", "b", "e/c"):
+        (tmp_path / "d" / name).write_text(name)
+
+    def refuse(*args: object) -> None:
+        raise OSError(28, "no space is left")
+
+    monkeypatch.setattr(unfolding, "copy_xattrs", refuse)
+    with Folder.open(tmp_path) as top, pytest.raises(OSError, match="no space"):
+        unfolding._renew(top.descriptor, b"d")
+    assert contents(tmp_path) == {"d/a": "a", "d/b": "b", "d/e/c": "e/c"} and os.listdir(tmp_path) == ["d"]
+    (tmp_path / ".unfolded-0").mkdir()
+    with pytest.raises(OSError, match="is left of a commit that failed"):
+        unfolding.unfold(tmp_path, tmp_path)
 
 
 def test_a_large_folder_lies_beneath_by_itself_and_a_small_one_is_copied(
