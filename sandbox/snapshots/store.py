@@ -17,7 +17,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
@@ -170,12 +170,9 @@ class SnapshotStore(StoreReader):
             self._manifest.apply(changes)
             heed.end(self._manifest, stale)
             self._index.arrive(id)
-        if not keep and any(
-            change.after is not None and is_reference(change.after.data) for change in changes
-        ):
-            self._record(
-                frozenset(mapped), thorough=thorough
-            )  # it keeps what was only referred to, and was copied up
+        if not keep and any(change.after and is_reference(change.after.data) for change in changes):
+            with suppress(SnapshotError):  # where the disk is full, the next snapshot does it
+                self._record(frozenset(mapped), thorough=thorough)  # keeps what was only referred to
         failed = {stand.path for stand in stands}
         done = tuple(change for change in changes if change.path not in failed)
         return FilesRestored(id, done, (*stands, *(each for each in deep if each.path not in failed)))
