@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +171,35 @@ def test_a_folder_that_became_a_link_leads_neither_capture_nor_undo_out(
     assert laid.undo().stands == ()
     assert (laid.workspace / "d" / "c").read_text() == "d/c" * 3000
     assert (outside / "c").read_text() == "host's"
+
+
+KNOCK = """
+import errno, os, socket
+try:
+    socket.socket(socket.AF_UNIX).connect("socket")
+except OSError as error:
+    print(errno.errorcode[error.errno])
+try:
+    os.open("pipe", os.O_WRONLY | os.O_NONBLOCK)
+except OSError as error:
+    print(errno.errorcode[error.errno])
+"""
+
+
+def test_nobody_is_reached_who_listens_in_the_folder_later(laid: Session, work: Path) -> None:
+    """The names show through; what the user's programs hold at their other ends is no part of an overlay."""
+    pipe = work / "pipe"
+    with socket.socket(socket.AF_UNIX) as listener, chdir(work):
+        listener.bind("socket")
+        listener.listen()
+        os.mkfifo(pipe)
+        reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            assert laid.run(KNOCK).outcome.stdout.split() == ["ECONNREFUSED", "ENXIO"]
+        finally:
+            os.close(reading)
+            pipe.unlink()
+            (work / "socket").unlink()
 
 
 def test_what_is_written_over_the_folder_is_counted_and_what_lies_beneath_is_not(
