@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
-REPOSITORY = Path(__file__).parents[2]
+from collections.abc import Callable
+from typing import Any
 
 
-def test_a_quick_run_measures_each_way_beside_a_direct_connection() -> None:
-    told = subprocess.run(
-        [sys.executable, "-m", "bench", "egress", "--quick", "--json"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert told.returncode == 0, told.stderr
-    report = json.loads(told.stdout)
+def test_a_quick_run_measures_each_way_beside_a_direct_connection(
+    quick_run: Callable[..., Any],
+) -> None:
+    report = quick_run("egress")
     measured = {(each["work"], each["who"]): each for each in report["measures"]}
     for kind in ("plain", "tunnel by host", "TLS looked into"):
         for what in ("GET of 2 bytes", "GET of 4 MB", "20 connections at once"):

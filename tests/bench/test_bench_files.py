@@ -2,37 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-REPOSITORY = Path(__file__).parents[2]
-
 
 PEERS = ("git", "cp -a", "tar", "rsync --link-dest", "docker commit, new container")
 
 
-def run(path: str) -> dict[str, Any]:
-    told = subprocess.run(
-        [sys.executable, "-m", "bench", "files", "--quick", "--json"],
-        cwd=REPOSITORY,
-        env={**os.environ, "PATH": path},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert told.returncode == 0, told.stderr
-    report: dict[str, Any] = json.loads(told.stdout)
-    return report
-
-
-def test_a_quick_run_measures_both_detectors_beside_other_keepers() -> None:
-    report = run(os.environ["PATH"])
+def test_a_quick_run_measures_both_detectors_beside_other_keepers(quick_run: Callable[..., Any]) -> None:
+    report = quick_run("files")
     measured = {(each["work"], each["who"]): each["median_ms"] for each in report["measures"]}
     keepers = {"mulligan, watches", "mulligan, scan", *PEERS}
     assert {"mulligan, watches", "mulligan, scan", "cp -a", "tar"} <= keepers - report["left_out"].keys()
@@ -50,10 +29,12 @@ def test_a_quick_run_measures_both_detectors_beside_other_keepers() -> None:
     ]
 
 
-def test_a_peer_that_is_not_there_is_named_with_the_reason(tmp_path: Path) -> None:
+def test_a_peer_that_is_not_there_is_named_with_the_reason(
+    tmp_path: Path, quick_run: Callable[..., Any]
+) -> None:
     for command in ("cp", "tar"):
         (tmp_path / command).symlink_to(shutil.which(command) or command)
-    report = run(path=str(tmp_path))
+    report = quick_run("files", PATH=str(tmp_path))
     missing = {"git": "git", "rsync --link-dest": "rsync", "docker commit, new container": "docker"}
     for who, command in missing.items():
         assert report["left_out"][who] == f"there is no {command} here"

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[2]
 
-
-def run(which: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "bench", which, "--quick", "--json", "--isolation", "bubblewrap"]
-    told = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=110, check=False)
-    assert told.returncode == 0, told.stderr
-    report: dict[str, Any] = json.loads(told.stdout)
-    assert (report["benchmark"], report["quick"]) == (which, True)
-    return report
-
-
-def test_starts_resets_talk_interrupts_and_memory_are_measured_beside_plain_ipykernel() -> None:
-    report = run("kernel")
+def test_starts_resets_talk_interrupts_and_memory_are_measured_beside_plain_ipykernel(
+    quick_run: Callable[..., Any],
+) -> None:
+    report = quick_run("kernel", "--isolation", "bubblewrap")
+    assert (report["benchmark"], report["quick"]) == ("kernel", True)
     measures = {(each["work"], each["who"]): each for each in report["measures"]}
     assert all(each["median_ms"] > 0 for each in measures.values())
     ours = {work for work, who in measures if who == "bubblewrap"}
@@ -40,8 +29,12 @@ def test_starts_resets_talk_interrupts_and_memory_are_measured_beside_plain_ipyk
 @pytest.mark.skipif(
     os.geteuid() != 0, reason="only root's sessions have users of their own to be told apart by"
 )
-def test_density_is_the_slope_of_what_a_growing_number_of_sessions_holds() -> None:
-    (found,) = run("density")["density"]
+def test_density_is_the_slope_of_what_a_growing_number_of_sessions_holds(
+    quick_run: Callable[..., Any],
+) -> None:
+    report = quick_run("density", "--isolation", "bubblewrap")
+    assert (report["benchmark"], report["quick"]) == ("density", True)
+    (found,) = report["density"]
     assert found["opened"] == 2
     assert found["idle_in_24_gib"] == pytest.approx((24 << 30) / 1e6 / found["idle_mb"], rel=0.02)
     assert found["working_mb"] > found["idle_mb"] > 0

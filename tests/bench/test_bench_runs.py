@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
-REPOSITORY = Path(__file__).parents[2]
+from collections.abc import Callable
+from typing import Any
 
 
-def test_a_quick_run_measures_ours_beside_plain_ipykernel_and_says_which_aims_were_met() -> None:
-    told = subprocess.run(
-        [sys.executable, "-m", "bench", "steps", "--quick", "--json", "--isolation", "bubblewrap"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert told.returncode == 0, told.stderr
-    report = json.loads(told.stdout)
+def test_a_quick_run_measures_ours_beside_plain_ipykernel_and_says_which_aims_were_met(
+    quick_run: Callable[..., Any],
+) -> None:
+    report = quick_run("steps", "--isolation", "bubblewrap")
     assert report["benchmark"] == "steps"
     assert report["quick"] is True
     assert report["left_out"] == {}
