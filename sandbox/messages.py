@@ -186,6 +186,7 @@ _COUNTED = {
     "eventpoll": "epoll(s): what they watch is shared with later states",
     "eventfd": "eventfd(s): their count is shared with later states",
     "timerfd": "timerfd(s): they run on through later states",
+    "timers": "timer(s) of timer_create: they do not come back, and run as long as one goes forward",
     "signalfd": "signalfd(s), shared with later states",
     "inotify": "inotify queue(s), shared with later states",
     "other": "descriptor(s) of another kind, shared with later states",

@@ -188,6 +188,6 @@ def names_in(value: Any) -> list[str]:
 def _only_thread(seen: dict[str, Any]) -> bool:
     """Whether a worker's one thread is all that can write its files, and a watch sees it. Pools of threads do not
     write."""
-    if "unseen" in seen or seen["mapped"] or seen["ghosts"]:
+    if "unseen" in seen or seen["mapped"] or seen["ghosts"] or seen["timers"]:
         return False
     return bool(seen["threads"] <= seen["pool_threads"])

@@ -53,6 +53,10 @@ def test_a_plain_step_is_within_reach_exactly(session: Session, source: str) -> 
         ("import os; r, w = os.pipe(); os.write(w, b'in the pipe')", "pipe"),
         ("import os; m = os.memfd_create('m'); os.write(m, b'x')", "memfd"),
         ("import os; e = os.eventfd(5)", "eventfd"),
+        (
+            "import ctypes; t = ctypes.c_void_p(); ctypes.CDLL(None).timer_create(1, None, ctypes.byref(t))",
+            "timer_create",
+        ),
     ],
     ids=[
         "a thread",
@@ -66,6 +70,7 @@ def test_a_plain_step_is_within_reach_exactly(session: Session, source: str) -> 
         "a pipe with bytes in it",
         "a memfd",
         "an eventfd",
+        "a timer of timer_create",
     ],
 )
 def test_what_a_fork_cannot_carry_is_named(session: Session, source: str, said: str) -> None:
