@@ -119,7 +119,11 @@ class Reader:
             if not data:
                 close_all(fds)
                 raise EOFError
-            parts = self._add(data)
+            try:
+                parts = self._add(data)
+            except BaseException:  # in a worker whose builtins user code has changed, too
+                close_all(fds)
+                raise
             if parts is not None:
                 return Message(self._kind, parts, fds, pid)
             close_all(fds)  # ours come with whole messages only

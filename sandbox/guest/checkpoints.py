@@ -6,6 +6,7 @@ not carry is looked at from outside: the worker runs hostile code and could leav
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 from collections import deque
@@ -20,6 +21,7 @@ from .processes import Identity
 from .signing import Request
 from .sockets import Sockets
 from .survey import Known, Survey, add_bystanders
+from .threads import Threads
 from .twins import Pending, Twin, Twins
 
 
@@ -34,6 +36,9 @@ class Checkpoints:
         self._frozen: list[Identity] = []
         self._usual: dict[str, int] = {}
         self._known = Known()
+        self._threads = Threads()
+        #: a checkpoint that waits for the end of threads, until all else is said
+        self._put_off: Request | None = None
         self._pages = Pages(config.pages_counted)
         self._unfinished: list[tuple[Pending, Survey]] = []
         #: how many hard links had been asked for at the last checkpoints: one that was asked for just before may be
@@ -49,8 +54,8 @@ class Checkpoints:
         if "after" in request.content:
             self._armed = str(request.content["after"]).encode(), request
         else:
-            self._begin(request, worker)
-            self.finish()
+            self._put_off = request
+            self.finish(worker)
 
     def goes_unheard(self, header: bytes) -> bool:
         """Whether nobody wants to hear that the execution with this header begins."""
@@ -61,7 +66,10 @@ class Checkpoints:
         """The execution with this header has ended. What it begins is to be finished when everybody was told."""
         if self._armed is not None and self._armed[0] in header:
             (_, request), self._armed = self._armed, None
-            self._begin(request, worker)
+            if worker is not None and self._threads.any_new(worker.pid):
+                self._put_off = request
+            else:
+                self._begin(request, worker)
 
     def _begin(self, request: Request, worker: Active | None) -> None:
         name = str(request.content.get("id", ""))
@@ -95,8 +103,14 @@ class Checkpoints:
         moving = {"frozen": bool(self._frozen), "links": self.links.count}
         self.sockets.reply(request, {"twin": False, "seen": seen, "seconds": 0.0, **moving})
 
-    def finish(self) -> None:
-        """What is left to be seen of a checkpoint that was begun, while the worker forks."""
+    def finish(self, worker: Active | None) -> None:
+        """Begin what was put off, and see what is left to be seen of what was begun, while the worker forks."""
+        request, self._put_off = self._put_off, None
+        if request is not None:
+            if worker is not None:
+                with contextlib.suppress(OSError):
+                    self._threads.await_ends(worker.pid)
+            self._begin(request, worker)
         while self._unfinished:
             self._finish(*self._unfinished.pop())
 

@@ -14,6 +14,8 @@ import os
 import stat
 from typing import NamedTuple
 
+from .processes import read
+
 _ONCE = os.O_CREAT | os.O_EXCL | os.O_TRUNC
 _DELETED = " (deleted)"
 
@@ -148,15 +150,17 @@ def _lock(fd: int, lock: Lock) -> bool:
 def _locks(fd: int) -> tuple[Lock, ...]:
     """This process's locks on a descriptor, from /proc/self/fdinfo. Not from /proc/locks: opening that makes the
     kernel wait for every processor (an RCU grace period), 5 to 20 ms."""
-    with open(f"/proc/self/fdinfo/{fd}") as info:
-        lines = [line.split()[2:] for line in info if line.startswith("lock:")]
-    return tuple(_lock_in(fields) for fields in lines if fields[0] in ("POSIX", "FLOCK"))
+    info = read(f"/proc/self/fdinfo/{fd}")
+    if b"lock:" not in info:
+        return ()
+    lines = [line.split()[2:] for line in info.splitlines() if line.startswith(b"lock:")]
+    return tuple([_lock_in(fields) for fields in lines if fields[0] in (b"POSIX", b"FLOCK")])
 
 
-def _lock_in(fields: list[str]) -> Lock:
+def _lock_in(fields: list[bytes]) -> Lock:
     start = int(fields[5])
-    length = 0 if fields[6] == "EOF" else int(fields[6]) - start + 1
-    return Lock(fields[0] == "POSIX", fields[2] == "WRITE", start, length)
+    length = 0 if fields[6] == b"EOF" else int(fields[6]) - start + 1
+    return Lock(fields[0] == b"POSIX", fields[2] == b"WRITE", start, length)
 
 
 def stale_maps() -> list[str]:

@@ -194,6 +194,15 @@ def signal_all(identities: Iterable[Identity], number: signal.Signals) -> None:
             _signal(pid, number)
 
 
+def signal_group(group: int, number: signal.Signals) -> bool:
+    """Whether there is a process in it."""
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def _signal(pid: int, number: signal.Signals) -> None:
     try:
         os.kill(pid, number)

@@ -64,6 +64,7 @@ class Supervisor:
         self.killed_before = 0  # processes, because memory ran out, when the worker began
         self.dying: list[Identity] = []  # killed, and not known to be gone
         self.children = processes.hear_of_children()
+        self.stopped = False  # the worker, and it has said more than could be relayed so far
         self.running = b""  # the header of the execute request whose code runs
         self.interrupted = (b"", 0.0)  # which was interrupted first, and when
         self.let_go_on = b""  # of the request whose output said so
@@ -156,7 +157,7 @@ class Supervisor:
         self.checkpoints.on_end(header, self.worker)  # first: the worker is idle until it is asked
         self.sockets.send(self.sockets.shell, self.signer.message("execute_reply", reply, header, idents))
         self.say(header, "status", _IDLE)
-        self.checkpoints.finish()
+        self.checkpoints.finish(self.worker)
 
     def say(self, header: bytes, kind: str, content: bytes) -> None:
         """Tell every client about a request of the worker's."""
@@ -167,7 +168,7 @@ class Supervisor:
         self.flush_stream()
         self.sockets.send(self.sockets.shell, self.signer.seal(parts))
         self.checkpoints.on_end(b"".join(parts[-5:]), self.worker)  # of one that was not begun, perhaps
-        self.checkpoints.finish()
+        self.checkpoints.finish(self.worker)
 
     def on_ready(self, info: bytes) -> None:
         try:
@@ -216,9 +217,16 @@ class Supervisor:
     def on_children(self) -> None:
         """One has died or stopped. A worker that was stopped, by itself perhaps, would stay so for ever."""
         processes.drain(self.children)
-        worker = self.worker
+        worker, self.stopped = self.worker, False
         if worker is None or self.checkpoints.frozen or not processes.was_stopped(worker.pid):
             return
+        if not self.relay_all():  # it may have been quicker to stop than we to hear which request it is at
+            self.stopped = True
+            return
+        if (
+            self.twins.wait() is not None
+        ):  # it has stopped its group, perhaps, and with it a twin that has to speak
+            processes.signal_group(self.group, signal.SIGCONT)
         worker.signal(signal.SIGCONT)
         if self.running and self.let_go_on != self.running:
             self.let_go_on = self.running
@@ -285,11 +293,8 @@ class Supervisor:
             self.interrupted = (self.running, now)
         elif self.running and now > first[1] + GRACE and not request.content.get("patient"):
             self.kill_worker("it did not obey an interrupt")
-        if self.worker is not None:
-            try:
-                os.killpg(self.group, signal.SIGINT)
-            except ProcessLookupError:
-                self.worker.signal(signal.SIGINT)
+        if self.worker is not None and not processes.signal_group(self.group, signal.SIGINT):
+            self.worker.signal(signal.SIGINT)
         self.sockets.reply(request, {})
 
     def on_shutdown(self, request: Request) -> None:
@@ -410,7 +415,7 @@ class Supervisor:
             ready = self.wait()
             if self.door.fileno() in ready:
                 os._exit(0)  # the host hung up: nobody holds this session any more
-            if self.children in ready:
+            if self.children in ready or self.stopped:
                 self.on_children()
             if sockets.heartbeat in ready:
                 sockets.beat()
@@ -425,6 +430,7 @@ class Supervisor:
                 self.pass_on(sockets.stdin, channel.STDIN)
             self.twins.hear()
             if self.twins.wait() == 0:
+                self.relay_all()  # why there will be no twin comes before its socket is closed
                 self.checkpoints.settle(self.worker)
             self.attend_worker(ready)
             if self.output.wait() == 0:

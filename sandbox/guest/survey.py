@@ -11,6 +11,7 @@ from collections import deque
 from typing import Any
 
 from . import processes
+from . import threads as threads_of
 from .active import Active
 
 #: libraries whose thread pools start again by themselves in a forked child (OpenBLAS by its fork handlers, the
@@ -61,7 +62,7 @@ class Survey:
         self._maps = self._rollup = -1
         try:
             self.seen |= _descriptors(pid) | {"timers": _timers(pid)}
-            threads = self.seen["threads"] = max(0, len(os.listdir(f"/proc/{pid}/task")) - 1)
+            threads = self.seen["threads"] = threads_of.count(pid)
             if (found := known.recall(worker, count, threads)) is not None:
                 self.seen |= found
             else:

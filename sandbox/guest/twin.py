@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .worker import Worker
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_exit = os._exit  # under a name that user code has no reason to change
 PR_SET_DUMPABLE = 4
 PR_SET_NAME = 15
 OMP_PAUSE_HARD = 2
@@ -81,37 +82,43 @@ def _folder() -> str:
 
 def fork(worker: Worker, name: bytes, descriptor: int) -> bool:
     """Leave a twin behind, which speaks on the socket `descriptor`. False in the parent at once; True in the child,
-    when it has been woken.
+    when it has been woken. The parent closes `descriptor`, after it has said what became of this.
 
-    Raises NoFork.
+    Raises NoFork, and what comes of builtins or modules that user code has changed. Not in a child: that ends.
     """
     _collect()
     pause_openmp()
     collecting = gc.isenabled()
     gc.disable()  # what a collection closes now would be noted as open
-    asleep = Asleep()
+    try:
+        return _fork_unseen(worker, name, descriptor, Asleep())
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _fork_unseen(worker: Worker, name: bytes, descriptor: int, asleep: Asleep) -> bool:
+    """Undumpable, and out of reach of signals."""
+    alone, parent, done = is_alone(), os.getpid(), False
     wakeup = signal.set_wakeup_fd(-1)
     mask = _signal.pthread_sigmask(signal.SIG_BLOCK, ALL_SIGNALS)
     score(TWIN_SCORE)  # the twin has it from birth: it may not write its own
     _libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
-    pid = -1
     try:
-        alone = is_alone()
         pid = _fork(worker.sock.fileno(), name, descriptor, alone)
         if pid == 0:
             _wake(worker, name, socket.socket(fileno=descriptor), asleep, unnoticed=alone)
             _discard_signals()
+        done = True
     except OSError as error:
         raise NoFork(error.strerror) from error
     finally:
-        if pid != 0:
-            os.close(descriptor)
+        if not done and os.getpid() != parent:
+            _exit(1)  # a twin that cannot be what it was must not serve
         _libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
         score(ACTIVE_SCORE)
         signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
         _signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        if collecting:
-            gc.enable()
     return pid == 0
 
 
@@ -170,7 +177,7 @@ def _sleep(left: int, first_word: bytes, descriptor: int) -> None:
                 break
     finally:
         if size != 1:
-            os._exit(0)
+            _exit(0)
 
 
 def is_alone() -> bool:
@@ -264,7 +271,7 @@ def _await_wake(reader: channel.Reader) -> socket.socket:
         try:
             message = reader.receive(wait=True)
         except (EOFError, channel.Garbled):
-            os._exit(0)
+            _exit(0)
         if message is not None and message.kind == channel.WAKE and message.fds:
             return socket.socket(fileno=message.fds[0])
 

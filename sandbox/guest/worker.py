@@ -230,12 +230,19 @@ class Worker:
     def _checkpoint(self, name: bytes, fd: int) -> None:
         with self._standing_still() if self._is_restless() else contextlib.nullcontext() as wait:
             try:
-                if not twin.fork(self, name, fd):
-                    self.send(channel.CHECKPOINT, [name, twin.confession()])
-                    if wait is not None:
-                        wait()
+                if twin.fork(self, name, fd):
+                    return
+                said = [name, twin.confession()]
             except twin.NoFork as error:
-                self.send(channel.CHECKPOINT, [name, b"", str(error).encode()])
+                said = [name, b"", str(error).encode()]
+            except BaseException as error:  # user code may have changed any builtin or module
+                said = [name, b"", f"{type(error).__name__}: {error}".encode(errors="replace")]
+            try:
+                self.send(channel.CHECKPOINT, said)
+            finally:
+                os.close(fd)  # a hang-up without a word before says the same
+            if wait is not None and len(said) == 2:
+                wait()
 
     @contextlib.contextmanager
     def _standing_still(self) -> Iterator[Callable[[], object]]:

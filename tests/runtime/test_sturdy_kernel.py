@@ -246,3 +246,17 @@ def test_what_is_registered_for_forks_writes_into_files_at_their_own_places(sess
         assert session.goto(kept.id).memory == "woken"
         session.run("_ = log.write('C'); log.flush()")
         assert (session.workspace / "log").read_text() == "BC"
+
+
+@pytest.mark.parametrize("builtin", ["sorted", "int"])
+def test_a_builtin_that_a_checkpoint_needs_and_lacks_is_named_and_undo_brings_it_back(
+    session: Session, builtin: str
+) -> None:
+    held = session.run("import builtins; held = open('kept.txt')")
+    step = session.run(f"builtins.{builtin} = None", timeout=30)
+    assert step.reach.stands == ("memory was not captured: TypeError: 'NoneType' object is not callable",), (
+        step.reach
+    )
+    assert session.undo(to=held.id).memory == "woken"
+    assert session.run(f"print({builtin} is None, held.read())").outcome.stdout == "False kept\n"
+    assert_all_is_as_it_was(session)
