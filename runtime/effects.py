@@ -1,7 +1,8 @@
-"""What actions did elsewhere: each request that left, with the rule that let it, and each that was denied.
+"""What actions did elsewhere: each request that left and each tool's call, with the rule that let it, and each that was
+denied.
 
-A request is in the ledger before it leaves. What was read leaves nothing to take back; anything else that was sent
-stands, whatever undo does, and every return to a state from before it says so.
+A request is in the ledger before it leaves, a call before it is made. What was read leaves nothing to take back;
+anything else stands, unless a tool's own inverse takes it back, and every return to a state from before it says so.
 """
 
 from __future__ import annotations
@@ -36,10 +37,12 @@ _NAMES = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effect:
-    """One request, or one name that was looked up for one and that no rule spells out. `number` counts those of the
-    session; `step` is the one that ran then, or the last that had run. `reversibility` is "read" (nothing to take
-    back), "irreversible", or "unknown" for a tunnel that nobody looked into and a WebSocket. `finding` is why it was
-    let go or denied. `status` is None while there is no answer."""
+    """One request, one name that was looked up for one and that no rule spells out, or one call of a tool. `number`
+    counts those of the session; `step` is the one that ran then, or the last that had run. `reversibility` is "read"
+    (nothing to take back), "compensable" (its tool has an inverse), "irreversible", or "unknown" for a tunnel that
+    nobody looked into, a WebSocket, and a tool of which nothing is declared. `finding` is why it was let go or denied.
+    `status` is None while there is no answer. Of a call `ended` says what came of it: "returned", "raised" (`error` has
+    what), "left" or "cancelled" before it had ended; "" while it is under way."""
 
     number: int
     step: int
@@ -51,6 +54,11 @@ class Effect:
     received: int = 0
     seconds: float = 0.0
     error: str = ""
+    #: "network" or "tools"
+    by: str = "network"
+    ended: str = ""
+    #: by its inverse, when something was undone
+    taken_back: bool = False
 
     @property
     def denied(self) -> bool:
@@ -59,17 +67,34 @@ class Effect:
     @property
     def stands(self) -> bool:
         """Whether undo leaves something of it behind."""
-        return not self.denied and self.reversibility != "read"
+        return not self.denied and self.reversibility != "read" and not self.taken_back
 
     def __str__(self) -> str:
         if self.denied:
             instead = f"; instead: {self.finding.instead}" if self.finding.instead else ""
             return one_line(
-                f"network: denied {self.what} by rule {self.finding.rule}: {self.finding.reason}{instead}"
+                f"{self.by}: denied {self.what} by rule {self.finding.rule}: {self.finding.reason}{instead}"
             )
+        if self.by == "tools":
+            return self._said_of_call()
         if self.reversibility == "unknown":
             return f"{self.what}: what was sent there is not known and stands ({self.sent:,} bytes)"
         return f"{self.what} was sent{'' if self.status is None else f' and answered with {self.status}'}"
+
+    def _said_of_call(self) -> str:
+        match self.ended:
+            case "returned":
+                came = "was called"
+            case "raised":
+                came = f"was called and raised {self.error}"
+            case "left" | "cancelled":
+                came = f"was called and had not ended ({self.error})"
+            case _:
+                came = "was called and has not ended"
+        if self.taken_back:
+            return f"{self.what} {came}, and was taken back"
+        unknown = "; what it did is not known and stands" if self.reversibility == "unknown" else ""
+        return f"{self.what} {came}{unknown}"
 
 
 class Effects:
@@ -117,10 +142,7 @@ class Effects:
             "seconds": answered.seconds,
             "error": one_line(answered.error)[:_LONGEST],
         }
-        with self._lock:
-            step = next((step for step, kept in reversed(self._kept.items()) if number in kept), None)
-            if step is not None:
-                self._kept[step][number] = replace(self._kept[step][number], **found)
+        step = self.change(number, **found)
         with suppress(MulliganError, ValueError):  # it has left; that it was to leave is recorded
             self._ledger.append("effect_answered", step, {"number": number, **found})
 
@@ -131,7 +153,9 @@ class Effects:
             reason=judgement.reason,
             instead=judgement.instead,
         )
-        effect = self._new(str(asked), _reversibility(asked), finding)
+        self._note_denial(self._new(str(asked), _reversibility(asked), finding))
+
+    def _note_denial(self, effect: Effect) -> None:
         with self._lock:
             self._denials[effect.step] += 1
             beyond = self._denials[effect.step] - RECORDED
@@ -140,6 +164,32 @@ class Effects:
                 self._ledger.append("effect_denied", effect.step, _record(effect))
         elif beyond & (beyond - 1) == 0:
             self._tell_unrecorded(effect.step)
+
+    # -- of tools ------------------------------------------------------------------------------------------------
+
+    def calling(self, what: str, reversibility: str, finding: Finding, body: Mapping[str, Any]) -> int:
+        """Raises where it cannot be recorded: then it is not called."""
+        effect = self._new(what, reversibility, finding, by="tools")
+        self._ledger.append("tool_called", effect.step, {**_record(effect), **body})
+        return effect.number
+
+    def called(self, number: int, ended: str, seconds: float, error: str, body: Mapping[str, Any]) -> None:
+        """What came of a call."""
+        found = {"ended": ended, "seconds": seconds, "error": one_line(error)[:_LONGEST]}
+        step = self.change(number, **found)
+        with suppress(MulliganError, ValueError):
+            self._ledger.append("tool_ended", step, {"number": number, **found, **body})
+
+    def not_called(self, what: str, reversibility: str, finding: Finding) -> None:
+        self._note_denial(self._new(what, reversibility, finding, by="tools"))
+
+    def change(self, number: int, **found: Any) -> int | None:
+        """Of one that is kept; its step."""
+        with self._lock:
+            step = next((step for step, kept in reversed(self._kept.items()) if number in kept), None)
+            if step is not None:
+                self._kept[step][number] = replace(self._kept[step][number], **found)
+        return step
 
     def _tell_unrecorded(self, step: int) -> None:
         with self._lock:
@@ -150,7 +200,7 @@ class Effects:
         with suppress(MulliganError, ValueError):
             self._ledger.append("effects_unrecorded", step, {"denied": count})
 
-    def _new(self, what: str, reversibility: str, finding: Finding) -> Effect:
+    def _new(self, what: str, reversibility: str, finding: Finding, by: str = "network") -> Effect:
         with self._lock:
             self._last += 1
             what = what if len(what) <= _LONGEST else f"{what[:_LONGEST]}..."
@@ -160,6 +210,7 @@ class Effects:
                 what=what,
                 reversibility=reversibility,
                 finding=finding,
+                by=by,
             )
             kind = (self._step, effect.denied, effect.stands)  # each for itself: reads never hide what stands
             if self._counts[kind] < KEPT:
@@ -205,7 +256,7 @@ class Effects:
             more = sum(count for count, last in self._more.values() if last > mark) + len(lines[SHOWN:])
         return (
             *lines[:SHOWN],
-            *((f"{more:,} more requests were sent: the ledger has them",) if more else ()),
+            *((f"{more:,} more requests or calls were made: the ledger has them",) if more else ()),
         )
 
     def _lines_since(self, step: int) -> Iterator[str]:

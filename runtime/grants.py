@@ -46,7 +46,12 @@ def ungranted(policy: Policy, *, asks: bool = True) -> tuple[str, ...]:
         said.append(f"network held until commit ({_counted(held)})")
     if not asks and (asking := [rule for rule in network if rule.decision is Decision.ASK]):
         said.append(f"network on approval ({_counted(asking)}): nobody is there to be asked")
-    for name in ("tools", "databases", "packages", "library"):
+    tools = _granting(policy, "tools")
+    if held := [rule for rule in tools if rule.decision is Decision.HOLD]:
+        said.append(f"tools held until commit ({_counted(held)})")
+    if asking := [rule for rule in tools if rule.decision is Decision.ASK]:
+        said.append(f"tools on approval ({_counted(asking)})")
+    for name in ("databases", "packages", "library"):
         if granting := _granting(policy, name):
             said.append(f"{name} ({_counted(granting)})")
     if unused := set(policy.secrets) - used(policy):

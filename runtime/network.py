@@ -8,8 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mulligan.runtime.approvals import Approvals
-from mulligan.runtime.effects import READS, Effect, Effects
-from mulligan.runtime.ledger import Ledger
+from mulligan.runtime.effects import READS, Effects
 from mulligan.sandbox.errors import NetworkMissing
 from mulligan.sandbox.redaction import Redactor
 
@@ -18,12 +17,10 @@ if TYPE_CHECKING:
     from mulligan.sandbox.egress.proxy import Egress
     from mulligan.sandbox.egress.secrets import Secrets
 
-_SHOWN = 10
-
 
 class Network:
     def __init__(
-        self, judge: Judge, ledger: Ledger, approvals: Approvals, secrets: Secrets | None = None
+        self, judge: Judge, effects: Effects, approvals: Approvals, secrets: Secrets | None = None
     ) -> None:
         """Raises NetworkMissing where what the proxy needs is not installed."""
         self._judge = judge
@@ -31,7 +28,7 @@ class Network:
         self._secrets = secrets
         self._again = False
         self._left_out = 0
-        self.effects = Effects(ledger)
+        self.effects = effects
         self.outlet = self._outlet()
 
     def _outlet(self) -> Egress:
@@ -83,34 +80,16 @@ class Network:
         """What takes secret values out of all that is shown and recorded; None where there are none."""
         return self._secrets.redactor if self._secrets else None
 
-    def waited(self) -> float:
-        """Seconds, since the session began, in which a person was waited for."""
-        return self._approvals.waited()
-
     @contextmanager
-    def going_back(self) -> Iterator[list[str]]:
+    def going_back(self, said: list[str]) -> Iterator[None]:
         """While memory and files go back nothing but reads may leave, and whoever wakes finds no connection of before:
-        what had come on it was for others. The list is told what was left out, when it is over."""
-        said: list[str] = []
+        what had come on it was for others. `said` is told what was left out, when it is over."""
         self._again, self._left_out = True, 0
         try:
             self.outlet.hang_up()
-            yield said
+            yield
         finally:
             self.outlet.hang_up()
             self._again = False
             if self._left_out:
                 said.append(f"{self._left_out} request(s) were not sent again when actions were run again")
-
-    def notices(self, step: int) -> tuple[str, ...]:
-        """What an agent is told of its denied requests, each once."""
-        denied = dict.fromkeys(str(effect) for effect in self.effects.of(step) if effect.denied)
-        more, unrecorded = len(denied) - _SHOWN, self.effects.unrecorded(step)
-        return (
-            *list(denied)[:_SHOWN],
-            *((f"network: {more} more requests were denied",) if more > 0 else ()),
-            *((f"network: {unrecorded:,} denials are counted and not recorded",) if unrecorded else ()),
-        )
-
-    def of(self, step: int) -> tuple[Effect, ...]:
-        return self.effects.of(step)

@@ -40,6 +40,7 @@ from mulligan.runtime.question import Approve
 from mulligan.runtime.remains import remove_remains
 from mulligan.runtime.session import AsyncSession, Order, Session, Task, make_session, protecting
 from mulligan.runtime.standing import Standing
+from mulligan.runtime.tools import Offered, offer
 from mulligan.sandbox.engines import choose
 from mulligan.sandbox.errors import MulliganError
 
@@ -63,8 +64,9 @@ class PoolWarning(RuntimeWarning):
 class Pool:
     """Keeps `size` started sandboxes ready. A context manager, also for `async with`; filled from its beginning on.
 
-    `isolation`, `image`, `python`, `policy`, `state` and `approve` are those of `mulligan.open`. `warm` is Python that
-    every session has run before its first action: imports, mostly. Every method may be called from any thread.
+    `isolation`, `image`, `python`, `policy`, `state`, `approve` and `tools` are those of `mulligan.open`. `warm` is
+    Python that every session has run before its first action: imports, mostly. Every method may be called from any
+    thread.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Pool:
         state: str | os.PathLike[str] | None = None,
         warm: str = "",
         approve: Approve | None = None,
+        tools: Offered = (),
     ) -> None:
         if size < 1:
             raise ValueError(f"a pool's size is a number from 1 on, not {size!r}")
@@ -95,6 +98,8 @@ class Pool:
             judge,
             asking,
             grant_secrets(self._policy),
+            offer=offer(tools),
+            tool_rules=None if policy is None else self._policy,
         )
         self._sessions = sessions_folder(None if state is None else Path(state))
         self._ready: deque[Session] = deque()
@@ -173,6 +178,8 @@ class Pool:
             raise PolicyError("a started sandbox cannot be given other approvals or secrets", hint=_ANOTHER)
         if policy.layers("network") != self._policy.layers("network"):
             raise PolicyError("a started sandbox cannot be given other network rules", hint=_ANOTHER)
+        if self._order.offer is not None and policy.layers("tools") != self._policy.layers("tools"):
+            raise PolicyError("a started sandbox cannot be given other rules for its tools", hint=_ANOTHER)
 
     def _take(self) -> Session | None:
         with self._changed:

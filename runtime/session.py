@@ -33,6 +33,7 @@ from mulligan.runtime.checkpoint import Checkpoints, Restoration
 from mulligan.runtime.commit import Commit
 from mulligan.runtime.diffs.diff import Diff
 from mulligan.runtime.diffs.parsing import Parsing
+from mulligan.runtime.effects import Effects
 from mulligan.runtime.errors import CommitFailed, NothingToUndo, SessionBusy, SessionClosed
 from mulligan.runtime.folder import transfer
 from mulligan.runtime.grants import (
@@ -48,6 +49,8 @@ from mulligan.runtime.importing import Count, Progress
 from mulligan.runtime.layering import Brought, Place, bring, engine_sees_mounts, unlay
 from mulligan.runtime.ledger import Ledger
 from mulligan.runtime.matter import Decided
+from mulligan.runtime.network import Network
+from mulligan.runtime.outside import Outside
 from mulligan.runtime.past import sessions_folder
 from mulligan.runtime.question import Approve
 from mulligan.runtime.quota import DiskQuota
@@ -56,6 +59,7 @@ from mulligan.runtime.standing import Standing
 from mulligan.runtime.step import Action, Reach, Step
 from mulligan.runtime.story import Story, Ticket
 from mulligan.runtime.timeline import Timeline
+from mulligan.runtime.tools import Offered, Tools, offer
 from mulligan.runtime.transcript import Transcripts
 from mulligan.runtime.unfolding import unfold
 from mulligan.runtime.usage import SessionUsage, measure
@@ -70,10 +74,11 @@ from mulligan.sandbox.kernel import GRACE
 from mulligan.sandbox.messages import Event
 from mulligan.sandbox.snapshots import SnapshotStore
 from mulligan.sandbox.snapshots.removal import remove_folder
+from mulligan.sandbox.tools.runner import Runner
+from mulligan.sandbox.tools.tool import Offer
 
 if TYPE_CHECKING:
     from mulligan.runtime.judging import OutcomeJudge
-    from mulligan.runtime.network import Network
     from mulligan.runtime.protected import Protected
     from mulligan.sandbox.egress.judgement import Judge
     from mulligan.sandbox.egress.secrets import Secrets
@@ -89,7 +94,8 @@ LOOKING = 0.5
 @dataclass(frozen=True, slots=True)
 class Order:
     """What a sandbox is started from. `warm` is Python that is run before the first twin is taken; a `judge` gives it
-    a network; `kernel` names a kernelspec, where the kernel is not to be ours."""
+    a network; `kernel` names a kernelspec, where the kernel is not to be ours. `offer` are functions of the host that
+    may be called from inside where `tool_rules` allow it, coroutine functions on `loop` where there is one."""
 
     isolation: str
     image: str | None
@@ -100,6 +106,9 @@ class Order:
     asking: Asking = field(default_factory=Asking)
     secrets: Secrets | None = None
     kernel: str = ""
+    offer: Offer | None = None
+    tool_rules: Policy | None = None
+    loop: asyncio.AbstractEventLoop | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +189,7 @@ class Session:
         self._ledger: Ledger
         self._protected: Protected | None = None
         self._outcomes: OutcomeJudge | None = None
-        self._network: Network | None = None
+        self._outside: Outside | None = None
         self._approvals: Approvals
         self._commits: list[Commit] = []
         #: one for each call that is not answered yet
@@ -501,12 +510,24 @@ class Session:
             image=order.image,
             python=order.python,
         )
-        if order.judge is not None:
-            self._network = self._open_network(order.judge, order.secrets)
-            self._ledger.redactor = self._network.redactor
-        outlet = None if self._network is None else self._network.outlet
-        how = {"warm": order.warm, "other": order.kernel}
-        self._enter = partial(enter, engine, described, folders.files, outlet, **how)
+        effects = Effects(self._ledger)
+        network = None if order.judge is None else self._open_network(order.judge, effects, order.secrets)
+        tools = None if order.offer is None else self._open_tools(order, order.offer, effects)
+        if network is not None or tools is not None:
+            self._outside = Outside(effects, self._approvals, network, tools)
+            self._ledger.redactor = self._outside.redactor
+            if tools is not None:
+                tools.redactor = self._outside.redactor
+        self._enter = partial(
+            enter,
+            engine,
+            described,
+            folders.files,
+            None if network is None else network.outlet,
+            tools=None if tools is None else tools.server,
+            warm=order.warm,
+            other=order.kernel,
+        )
 
     def _stage(self, task: Task, obstacle: str) -> None:
         place = Place(self.folders.workspace, self.folders.layer)
@@ -552,7 +573,7 @@ class Session:
             history=History(self._store, policy.resources.history),
             protected=self._protected,
             outcomes=self._outcomes,
-            network=self._network,
+            outside=self._outside,
             reenter=self._reenter,
             waited_for=lambda: bool(self._calls),
         )
@@ -569,12 +590,15 @@ class Session:
         sizes = [entry.size for entry in self._baseline.entries.values()]
         return None if progress is None else Count(progress, "keeping", len(sizes), sum(sizes)).add
 
-    def _open_network(self, judge: Judge, secrets: Secrets | None) -> Network:
-        from mulligan.runtime.network import Network
-
-        network = Network(judge, self._ledger, self._approvals, secrets)
+    def _open_network(self, judge: Judge, effects: Effects, secrets: Secrets | None) -> Network:
+        network = Network(judge, effects, self._approvals, secrets)
         self._resources.callback(network.outlet.close)
         return network
+
+    def _open_tools(self, order: Order, offer: Offer, effects: Effects) -> Tools:
+        tools = Tools(offer, effects, Runner(order.loop), order.tool_rules)
+        self._resources.callback(tools.server.close)
+        return tools
 
     def _protect(self, policy: Policy) -> Protected:
         from mulligan.runtime.protected import Protected
@@ -709,6 +733,8 @@ def open_session(
     approve: Approve | None = None,
     staging: str = "auto",
     kernel: str | None = None,
+    tools: Offered = (),
+    tools_loop: asyncio.AbstractEventLoop | None = None,
 ) -> Session:
     """Open a session on a copy of `workspace` (an empty one when None).
 
@@ -725,9 +751,11 @@ def open_session(
     meanwhile shows through), "copy", or "overlay"; `report.workspace` says which it was, and why.
     `kernel` names a kernelspec in the image or the python, for actions in another language than Python: their files
     are taken back, and their memory is not.
+    `tools` are functions of yours that the code inside may call, `from tools import send_invoice`; they run here, each
+    call on a thread of its own, coroutine functions on `tools_loop` or a loop of their own (docs/tools.md).
 
     Raises PolicyError for a broken glob or policy, or for one with a rule that would not be enforced;
-    WorkspaceInvalid, NoIsolation, ImageMissing, ImageUnusable, SelfTestFailed.
+    WorkspaceInvalid, ToolInvalid, NoIsolation, ImageMissing, ImageUnusable, SelfTestFailed.
     """
     rules, excluded = protecting(policy, protect), Exclusion(exclude)
     sessions = sessions_folder(None if state is None else Path(state))
@@ -742,6 +770,9 @@ def open_session(
         asking=Asking(rules.approvals, approve, Standing.of(policy)),
         secrets=grant_secrets(rules),
         kernel=kernel or "",
+        offer=offer(tools),
+        tool_rules=None if policy is None else rules,
+        loop=tools_loop,
     )
     task = Task(None if workspace is None else Path(workspace), rules, progress, keep, excluded, staging)
     return make_session(sessions, partial(Session._open, order=order, task=task))
@@ -776,9 +807,11 @@ async def open_async(
     approve: Approve | None = None,
     staging: str = "auto",
     kernel: str | None = None,
+    tools: Offered = (),
 ) -> AsyncSession:
-    """As `open`, for event loops; `await` it, or use it in `async with await mulligan.aopen(...)`. `approve` is awaited
-    on the loop that this is called on."""
+    """As `open`, for event loops; `await` it, or use it in `async with await mulligan.aopen(...)`. `approve`, and tools
+    that are coroutine functions, are awaited on the loop that this is called on."""
+    loop = asyncio.get_running_loop()
     job = partial(
         open_session,
         workspace,
@@ -791,9 +824,11 @@ async def open_async(
         state=state,
         progress=progress,
         keep=keep,
-        approve=None if approve is None else on_loop(approve, asyncio.get_running_loop()),
+        approve=None if approve is None else on_loop(approve, loop),
         staging=staging,
         kernel=kernel,
+        tools=tools,
+        tools_loop=loop,
     )
     return AsyncSession(await asyncio.to_thread(job))
 

@@ -41,7 +41,7 @@ from mulligan.sandbox.messages import Envelope, Event, Stream
 
 if TYPE_CHECKING:
     from mulligan.runtime.judging import OutcomeJudge
-    from mulligan.runtime.network import Network
+    from mulligan.runtime.outside import Outside
     from mulligan.runtime.protected import Protected
 
 Watcher = Callable[[Event], None]
@@ -91,7 +91,7 @@ class Story:
         history: History,
         protected: Protected | None,
         outcomes: OutcomeJudge | None,
-        network: Network | None,
+        outside: Outside | None,
         reenter: Callable[[], Confined],
         waited_for: Callable[[], bool],
     ) -> None:
@@ -105,7 +105,7 @@ class Story:
         self._waited_for = waited_for
         self._protected = protected
         self._outcomes = outcomes
-        self._network = network
+        self._outside = outside
         self._reenter = reenter
         self._stray = Stray()
         self._unsettled: _Unsettled | None = None
@@ -145,8 +145,8 @@ class Story:
             self._check_whole()
             self._put_back_protected()
             step = self._propose(action)
-            if self._network is not None:
-                self._network.effects.begin(step)
+            if self._outside is not None:
+                self._outside.effects.begin(step)
             verdict = judge_proposal(self._policy, action.source)
             if verdict.decision is not Decision.ALLOW:
                 self.settle()
@@ -157,9 +157,9 @@ class Story:
                 outcome = self._run(action, wall, watch, twin, collector, ticket.exchange)
             if self.confined.other:
                 outcome = replace(outcome, anew=True)
-            if self._network is not None:
-                outcome = replace(outcome, notes=self._network.notices(step))
-                self._network.effects.mark(step)
+            if self._outside is not None:
+                outcome = replace(outcome, notes=self._outside.notices(step))
+                self._outside.effects.mark(step)
             self.settle()
             if _must_go_back(outcome):
                 return self._take_back(ticket, step, action, outcome)
@@ -242,7 +242,7 @@ class Story:
             collector.add(event)
             watch(event)
 
-        redactor = None if self._network is None else self._network.redactor
+        redactor = None if self._outside is None else self._outside.redactor
         if redactor is None:
             return self._execute(action, timeout, show, twin, collector, exchange)
         redacting = Redacting(redactor, show)
@@ -283,9 +283,9 @@ class Story:
 
     def _spared(self) -> Callable[[], float]:
         """A person who is asked meanwhile does not use up the action's time."""
-        if self._network is None:
+        if self._outside is None:
             return lambda: 0.0
-        waited, before = self._network.waited, self._network.waited()
+        waited, before = self._outside.waited, self._outside.waited()
         return lambda: waited() - before
 
     def _reply(self, ticket: Ticket, id: int, action: Action, outcome: Outcome) -> None:
@@ -293,7 +293,7 @@ class Story:
         ticket.step.set_result(self._step(id, action, outcome, ticket))
 
     def _step(self, id: int, action: Action, outcome: Outcome, ticket: Ticket) -> Step:
-        effects = () if self._network is None else self._network.effects.of(id)
+        effects = () if self._outside is None else self._outside.effects.of(id)
         return Step(id, action, outcome, ticket.settled, self._checkpoints.let_go, effects)
 
     def _take_back(self, ticket: Ticket, step: int, action: Action, outcome: Outcome) -> None:
@@ -318,8 +318,8 @@ class Story:
 
     def _as_after(self, step: int, cursor: int) -> None:
         """A return to `step` is one to `cursor`: what was sent since then stands."""
-        if self._network is not None:
-            self._network.effects.mark(step, like=cursor)
+        if self._outside is not None:
+            self._outside.effects.mark(step, like=cursor)
 
     def _refuse(self, ticket: Ticket, step: int, action: Action, verdict: Verdict) -> None:
         cursor = self._told.cursor
@@ -521,11 +521,11 @@ class Story:
         """To the state after `target`, in a new sandbox if need be; with the processes of then, if they are spared,
         and with the files of now captured, if they are to be kept."""
         base = self._nearest_checkpoint(target)
-        if self._network is None:
+        if self._outside is None:
             return self._restore(base, target, spare=spare, keep=keep)
-        with self._network.going_back() as left_out:
+        with self._outside.going_back() as left_out:
             back = self._restore(base, target, spare=spare, keep=keep)
-        sent = self._network.effects.since(base)
+        sent = self._outside.effects.since(base)
         return replace(back, stands=(*back.stands, *left_out, *sent))
 
     def _restore(self, base: int, target: int, *, spare: bool, keep: bool) -> Restoration:
@@ -573,7 +573,7 @@ class Story:
         id = self.timeline.node(step).id
         if id not in self._checkpoints:
             return Reach("none", "none", ("there is no checkpoint of this step",))
-        effects = () if self._network is None else self._network.effects.of(id)
+        effects = () if self._outside is None else self._outside.effects.of(id)
         sent = tuple(str(effect) for effect in effects if effect.stands)
         return replace(reach_of(self._checkpoints.as_of_now(id)), sent=sent)
 

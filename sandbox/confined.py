@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import compileall
 import functools
+import json
 import os
 import secrets
 import socket
@@ -20,6 +21,7 @@ from mulligan.sandbox.door import Door
 from mulligan.sandbox.errors import DoorClosed, ImageUnusable, SandboxError, WarmFailed
 from mulligan.sandbox.isolation import (
     GUEST,
+    OFFERED,
     PROXY_PORT,
     RUN,
     WRITABLE,
@@ -102,27 +104,38 @@ class Outlet(Protocol):
     def serve(self, listener: socket.socket) -> None: ...
 
 
+class Counter(Protocol):
+    """Takes calls of functions of the host's; `described` is JSON, what the guest makes its own functions from."""
+
+    described: Mapping[str, Any]
+
+    def serve(self, listener: socket.socket) -> None: ...
+
+
 def enter(
     engine: Engine,
     isolation: Isolation,
     files: Path,
     outlet: Outlet | None = None,
     *,
+    tools: Counter | None = None,
     warm: str = "",
     other: str = "",
 ) -> Confined:
     """Start a sandbox around `files`, have it test itself, and connect to its kernel.
 
     `isolation` is completed here with the mounts that every session has, and where there is an `outlet` with what
-    leads programs to it. `other` names the kernelspec, one in the image or the python, of a kernel to run in place of
-    ours. `warm` is code that is run when the self-test has passed, before the root's checkpoint, and
-    without a network. Raises SandboxError: NoIsolation, ImageMissing, ImageUnusable, SelfTestFailed, DoorClosed,
-    WarmFailed.
+    leads programs to it. `tools` takes the calls of functions of the host's. `other` names the kernelspec, one in the
+    image or the python, of a kernel to run in place of ours. `warm` is code that is run when the self-test has passed,
+    before the root's checkpoint, and without a network. Raises SandboxError: NoIsolation, ImageMissing, ImageUnusable,
+    SelfTestFailed, DoorClosed, WarmFailed.
     """
     with ExitStack() as stack:
         door = stack.enter_context(Door.build())
         if outlet is not None:
             isolation = _leading_to(outlet, isolation, door)
+        if tools is not None:
+            isolation = _offering(tools, isolation, door)
         sandbox = engine.start(replace(isolation, mounts=isolation.mounts + _mounts(files, door.inner)))
         stack.callback(sandbox.stop)
         key = secrets.token_bytes(32).hex().encode()
@@ -201,11 +214,16 @@ def _leading_to(outlet: Outlet, isolation: Isolation, door: Door) -> Isolation:
     )
 
 
+def _offering(tools: Counter, isolation: Isolation, door: Door) -> Isolation:
+    tools.serve(door.open_for_tools(json.dumps(tools.described).encode()))
+    return replace(isolation, environment={"PYTHONPATH": OFFERED, **isolation.environment})
+
+
 @functools.cache
 def _guest_code() -> Path:
     """Compiled, where that can be kept: inside nothing can be, and each start would do it again."""
     code = Path(guest.__file__).resolve().parent
-    compileall.compile_dir(code, maxlevels=0, quiet=2)
+    compileall.compile_dir(code, maxlevels=2, quiet=2)
     return code
 
 

@@ -1,6 +1,7 @@
 """The host's end of the door: binds the session's sockets and hands them to the supervisor.
 
-A folder of ours is mounted read-only at `/run/mulligan` in the sandbox, with one socket in it: the door. The five
+A folder of ours is mounted read-only at `/run/mulligan` in the sandbox, with one socket in it: the door (and a second,
+for calls of tools, in sessions that have some). The five
 Jupyter sockets are bound beside that folder, out of the sandbox's sight; the supervisor knocks once, gets its
 orders and the listening descriptors (SCM_RIGHTS), and keeps the connection for as long as it lives. So the
 session's key is never on a disk that the sandbox sees, hostile code cannot reach, unlink or replace a socket, and
@@ -26,6 +27,8 @@ from typing import Any
 from mulligan.sandbox.errors import DoorClosed, ImageUnusable
 from mulligan.sandbox.isolation import PROXY_PORT
 
+#: what the guest makes its package of tools from, and the socket on which calls come
+DESCRIBED, TOOLS = "tools.json", "tools.sock"
 CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 #: sun_path holds 108 bytes, and the longest of our names has eight
 _LONGEST_FOLDER = 95
@@ -58,6 +61,12 @@ class Door:
         inner.mkdir()
         inner.chmod(0o755)
         return cls(folder, _bind(inner / "door.sock", 0o666, kind=socket.SOCK_SEQPACKET), channels)
+
+    def open_for_tools(self, described: bytes) -> socket.socket:
+        """Beside the door: what tools there are, and the socket for calls, which this returns."""
+        (self.inner / DESCRIBED).write_bytes(described)
+        (self.inner / DESCRIBED).chmod(0o644)
+        return _bind(self.inner / TOOLS, 0o666, waiting=512)
 
     @property
     def inner(self) -> Path:
@@ -170,11 +179,11 @@ def _place() -> str:
     return "/tmp"
 
 
-def _bind(path: Path, mode: int, kind: int = socket.SOCK_STREAM) -> socket.socket:
+def _bind(path: Path, mode: int, kind: int = socket.SOCK_STREAM, waiting: int = 16) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, kind)
     listener.bind(str(path))
     path.chmod(mode)
-    listener.listen(16)
+    listener.listen(waiting)
     return listener
 
 

@@ -5,6 +5,7 @@ MulliganError (errors of every room)
     ├── NoIsolation      (RuntimeError)       neither engine can be had
     ├── ImageMissing     (FileNotFoundError)  the image or the interpreter is not there
     ├── ImageUnusable    (RuntimeError)       it is there and cannot run the kernel
+    ├── ToolInvalid      (TypeError)          a function cannot be handed over as a tool
     ├── NetworkMissing   (ImportError)        the policy has network rules, and the proxy's packages are not there
     ├── SelfTestFailed   (PermissionError)    the sandbox does not confine as promised
     ├── WarmFailed       (RuntimeError)       what every session was to begin with did not complete
@@ -43,6 +44,10 @@ class ImageMissing(SandboxError, FileNotFoundError):
 
 
 class ImageUnusable(SandboxError, RuntimeError):
+    pass
+
+
+class ToolInvalid(SandboxError, TypeError):
     pass
 
 

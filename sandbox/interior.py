@@ -30,6 +30,8 @@ def command(python: str) -> list[str]:
 def environment(isolation: Isolation, path: str, image: Mapping[str, str] | None = None) -> dict[str, str]:
     """All variables, none of them the host's; MULLIGAN_ENVIRONMENT names them, for the self-test's comparison."""
     own = {"HOME": HOME, "PATH": path, "LANG": "C.UTF-8", **isolation.environment}
+    if "PYTHONPATH" in own and image and image.get("PYTHONPATH"):
+        own["PYTHONPATH"] += f":{image['PYTHONPATH']}"
     names = sorted({*own, *(image or {}), "PWD", "HOSTNAME"})
     return {**own, "MULLIGAN_ENVIRONMENT": ",".join(names)}
 

@@ -34,6 +34,8 @@ WORKSPACE = "/workspace"
 HOME = "/home/user"
 RUN = "/run/mulligan"
 GUEST = "/opt/mulligan/mulligan_guest"
+#: where Python finds the package `tools`, in sessions that have some
+OFFERED = f"{GUEST}/offered"
 #: in the sandbox's own loopback: where the host's proxy listens, in sessions that may use the network
 PROXY_PORT = 3128
 

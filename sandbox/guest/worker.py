@@ -30,6 +30,8 @@ from . import channel, execution, later, twin
 from .plain import Plain
 from .streams import Pipes, Stream
 
+#: where the package `tools` is, in sessions that have some
+OFFERED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "offered")
 #: seconds that a checkpoint may take until other code goes on
 PATIENCE = 1.0
 #: seconds without a request after which the next one's page faults are taken beforehand
@@ -107,7 +109,8 @@ class Worker:
             setattr(sys, f"__{name}__", stream)
         self._loop.add_reader(self.sock, self._receive)
         self._loop.run_until_complete(self._get_warm())
-        sys.path.insert(0, "")  # only now: the kernel's own imports are not looked for in the workspace
+        # Only now: the kernel's own imports are not looked for in the workspace. What the host offers comes before it.
+        sys.path.insert(1 if sys.path[:1] == [OFFERED] else 0, "")
         self._begin_to_serve()
         while True:
             try:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mulligan.runtime.step import Action, Step
     from mulligan.runtime.usage import SessionUsage
     from mulligan.sandbox.errors import MulliganError
+    from mulligan.sandbox.tools.declared import tool
 
 #: Where each name is from. It is imported when it is first asked for: the command line and what Jupyter loads of ours
 #: import this package too, and have no use for all of it.
@@ -46,6 +47,7 @@ _HOMES = {
     "TimedOut": "runtime.outcome",
     "aopen": "runtime.session:open_async",
     "open": "runtime.session:open_session",
+    "tool": "sandbox.tools.declared",
 }
 
 
@@ -84,4 +86,5 @@ __all__ = [
     "TimedOut",
     "aopen",
     "open",
+    "tool",
 ]

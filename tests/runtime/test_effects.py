@@ -56,7 +56,8 @@ def test_what_is_beyond_what_is_kept_is_counted_for_every_state_that_does_not_kn
     lines = effects.since(3)
     assert lines == effects.since(1) != effects.since(2)
     assert (
-        len(lines) == 101 and lines[-1] == f"{KEPT + 10 - 100:,} more requests were sent: the ledger has them"
+        len(lines) == 101
+        and lines[-1] == f"{KEPT + 10 - 100:,} more requests or calls were made: the ledger has them"
     )
 
 

@@ -1,0 +1,52 @@
+"""What a session reaches beyond its sandbox, its network and its tools, as far as its story has to know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from mulligan.runtime.approvals import Approvals
+from mulligan.runtime.effects import Effects
+from mulligan.runtime.network import Network
+from mulligan.runtime.tools import Tools
+from mulligan.sandbox.redaction import Redactor
+
+_SHOWN = 10
+
+
+class Outside:
+    def __init__(
+        self, effects: Effects, approvals: Approvals, network: Network | None, tools: Tools | None
+    ) -> None:
+        self.effects = effects
+        self._approvals, self._network, self._tools = approvals, network, tools
+
+    @property
+    def redactor(self) -> Redactor | None:
+        """What takes secret values out of all that is shown and recorded; None where there are none."""
+        return None if self._network is None else self._network.redactor
+
+    def waited(self) -> float:
+        """Seconds, since the session began, in which a person was waited for."""
+        return self._approvals.waited()
+
+    @contextmanager
+    def going_back(self) -> Iterator[list[str]]:
+        """While memory and files go back. The list is told what was left out, when it is over."""
+        said: list[str] = []
+        with ExitStack() as stack:
+            for each in (self._network, self._tools):
+                if each is not None:
+                    stack.enter_context(each.going_back(said))
+            yield said
+
+    def notices(self, step: int) -> tuple[str, ...]:
+        """What an agent is told of what it was denied, each once."""
+        denied = dict.fromkeys(str(effect) for effect in self.effects.of(step) if effect.denied)
+        more, unrecorded = len(denied) - _SHOWN, self.effects.unrecorded(step)
+        by = "network" if self._tools is None else "network and tools"
+        return (
+            *list(denied)[:_SHOWN],
+            *((f"{by}: {more} more requests were denied",) if more > 0 else ()),
+            *((f"{by}: {unrecorded:,} denials are counted and not recorded",) if unrecorded else ()),
+        )

@@ -1,0 +1,1 @@
+"""On the path of Python in sessions that have tools: `from tools import ...`."""
