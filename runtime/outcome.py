@@ -6,7 +6,7 @@
                 variables are as the action left them) or had to be killed (all is as before the action)
     Refused     the policy did not let it run; nothing happened
     Reverted    it ran, and the policy had it undone because of what it did
-    Lost        the kernel died; all is as before the action
+    Lost        the kernel died; all is as before the action, as far as `left` says
 
 All carry the output that had come until then. The fields hold what the action printed, byte for byte as text,
 live escape codes included; `text` is made safe for a terminal and for a prompt, and bounded.
@@ -28,6 +28,12 @@ from mulligan.sandbox.printable import one_line, printable
 SHOWN = 8000
 #: characters of each stream that the ledger keeps
 RECORDED = 64_000
+AS_BEFORE = "Files and variables are as they were before this action."
+_ANEW = "Files are as they were before this action; the kernel was started anew, without its variables."
+_REBUILT = (
+    "Files are as they were before this action; variables were rebuilt by running actions again, and what depends on "
+    "time, chance or identity may differ."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +57,8 @@ class Outcome:
     output: Output = field(default_factory=Output)
     error: Error | None = None
     duration: float = 0.0
-    #: the kernel is not ours: where the action was taken back, it was started anew and has lost its variables
-    anew: bool = False
+    #: where the action was taken back: what is as it was before, a sentence
+    left: str = AS_BEFORE
     #: what we have to say about it besides, such as requests that were denied: printable lines
     notes: tuple[str, ...] = ()
 
@@ -100,10 +106,6 @@ class Outcome:
         """What we have to say about it; empty where it speaks for itself."""
         return ""
 
-    @property
-    def _as_before(self) -> str:
-        return _ANEW if self.anew else _AS_BEFORE
-
     def record(self) -> dict[str, Any]:
         """For the ledger: plain JSON data, bounded."""
         return {
@@ -146,9 +148,7 @@ class TimedOut(Outcome):
 
     @property
     def notice(self) -> str:
-        state = (
-            self._as_before if self.restored else "It was interrupted; what it had done until then stands."
-        )
+        state = self.left if self.restored else "It was interrupted; what it had done until then stands."
         return f"[Timed out after {self.after:g} s. {state}]"
 
     def _details(self) -> dict[str, Any]:
@@ -175,7 +175,7 @@ class Reverted(Outcome):
 
     @property
     def notice(self) -> str:
-        return f"[Ended and taken back: {spelt(self.verdict)} {self._as_before}]"
+        return f"[Ended and taken back: {spelt(self.verdict)} {self.left}]"
 
     def _details(self) -> dict[str, Any]:
         return {"verdict": self.verdict.record()}
@@ -188,14 +188,17 @@ class Lost(Outcome):
 
     @property
     def notice(self) -> str:
-        return f"[The kernel died: {self.cause}. {self._as_before}]"
+        return f"[The kernel died: {self.cause}. {self.left}]"
 
     def _details(self) -> dict[str, Any]:
         return {"cause": _bounded(self.cause)}
 
 
-_AS_BEFORE = "Files and variables are as they were before this action."
-_ANEW = "Files are as they were before this action; the kernel was started anew, without its variables."
+def left_by(memory: str, *, ours: bool) -> str:
+    """What is as it was, where `memory` came back as a `Restoration` says; `ours`: the kernel is."""
+    if memory == "replayed":
+        return _REBUILT
+    return AS_BEFORE if ours else _ANEW
 
 
 def spelt(verdict: Verdict) -> str:

@@ -40,7 +40,6 @@ HELD = 1 << 16
 NAMES = 3
 
 _MARKS = {"added": "+", "changed": "~", "removed": "-"}
-_AS_BEFORE = "files and variables are as before this action"
 _DIFF_STYLES = {"+": "green", "-": "red", "~": "yellow", "→": "cyan", "@": "cyan", "!": "dim"}
 _STYLES = {"added": "green", "changed": "yellow", "removed": "red"}
 
@@ -235,12 +234,12 @@ def _said(outcome: Outcome) -> str:
             said = [finding.reason for finding in verdict.findings]
             said += [f"instead: {finding.instead}" for finding in verdict.findings if finding.instead]
             return "  " + "; ".join(said)
-        case TimedOut(after=after, restored=True):
-            return f"  it did not obey within {after:g} s and was killed; {_AS_BEFORE}"
+        case TimedOut(after=after, restored=True, left=left):
+            return f"  it did not obey within {after:g} s and was killed. {left}"
         case TimedOut(after=after):
             return f"  interrupted after {after:g} s; what it had done until then stands"
-        case Lost(cause=cause):
-            return f"  the kernel died: {cause}; {_AS_BEFORE}"
+        case Lost(cause=cause, left=left):
+            return f"  the kernel died: {cause}. {left}"
     return ""
 
 

@@ -26,7 +26,17 @@ from mulligan.runtime.errors import NothingToUndo, SessionBroken, SessionClosed
 from mulligan.runtime.guard import Guard
 from mulligan.runtime.history import History
 from mulligan.runtime.ledger import Entry, Fresh, Ledger
-from mulligan.runtime.outcome import Completed, Lost, Outcome, Output, Raised, Refused, Reverted, TimedOut
+from mulligan.runtime.outcome import (
+    Completed,
+    Lost,
+    Outcome,
+    Output,
+    Raised,
+    Refused,
+    Reverted,
+    TimedOut,
+    left_by,
+)
 from mulligan.runtime.quota import DiskQuota
 from mulligan.runtime.redacting import Redacting, outcome_without
 from mulligan.runtime.replay import Replay
@@ -38,6 +48,7 @@ from mulligan.sandbox.confined import Confined
 from mulligan.sandbox.errors import SandboxError, SandboxLost, SnapshotError
 from mulligan.sandbox.kernel import Execution, Usage, WorkerLost
 from mulligan.sandbox.messages import Envelope, Event, Stream
+from mulligan.sandbox.printable import one_line
 
 if TYPE_CHECKING:
     from mulligan.runtime.judging import OutcomeJudge
@@ -155,8 +166,6 @@ class Story:
             wall = timeout or self._policy.resources.wall
             with Collector(self._transcripts.of(step)) as collector:
                 outcome = self._run(action, wall, watch, twin, collector, ticket.exchange)
-            if self.confined.other:
-                outcome = replace(outcome, anew=True)
             if self._outside is not None:
                 outcome = replace(outcome, notes=self._outside.notices(step))
                 self._outside.effects.mark(step)
@@ -309,11 +318,13 @@ class Story:
             full = {rule for rule in broken if rule.startswith("resources.")}
             keep = not (full or "protect.unseen" in broken)  # it may be more than the disk holds twice
             spare = broken == full  # else it is not known which process did it
-            stands = self._return_to(cursor, spare=spare, keep=keep).stands
-        except (SessionBroken, SessionClosed) as error:
-            stands = (error.message,)  # raised on the next call; this one has an outcome to give
+            back = self._return_to(cursor, spare=spare, keep=keep)
+            stands, left = back.stands, left_by(back.memory, ours=not self.confined.other)
+        except (SessionBroken, SessionClosed, SandboxLost) as error:
+            stands = (error.message,)  # the next call tries again; this one has an outcome to give
+            left = f"It is not taken back yet: {one_line(error.message)}."
         self._checkpoints.alias(step, self._nearest_checkpoint(cursor), stands)
-        ticket.step.set_result(self._step(step, action, outcome, ticket))
+        ticket.step.set_result(self._step(step, action, replace(outcome, left=left), ticket))
         ticket.settled.set_result(self._checkpoints[step])
 
     def _as_after(self, step: int, cursor: int) -> None:
@@ -346,7 +357,6 @@ class Story:
                 error=outcome.error,
                 duration=outcome.duration,
                 notes=outcome.notes,
-                anew=outcome.anew,
                 verdict=verdict,
             )
             return self._take_back(ticket, step, action, reverted)

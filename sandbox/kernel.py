@@ -38,7 +38,7 @@ PATIENCE = 30.0
 LOOK = 0.2
 #: seconds in which the last output of a run that was ended should have come
 LAST_WORDS = 1.0
-#: bytes of output after which the supervisor is told that they have been taken in
+#: bytes of what the worker said after which the supervisor is told that they have been taken in
 HEARD = 8 << 20
 #: messages taken in a row from the output channel before the others have their turn
 TURN = 1000
@@ -168,7 +168,7 @@ class Kernel:
         self.is_full: Callable[[], bool] = lambda: False
         self._answers: deque[str] = deque()
         self._run: _Run | None = None
-        self._heard = self._told = 0  # bytes of output
+        self._heard = self._told = 0  # bytes of what the worker said
         self._lost: str | None = None
         self._asked: dict[str, _Asked] = {}
         self._unneeded: list[str] = []  # twins
@@ -425,8 +425,6 @@ class Kernel:
         if self._run is not None and self.is_full():
             return
         for message in self._all_from(self._iopub):
-            if self._heard - self._told > HEARD:
-                self._tell_heard()
             mine = self._run if self._run is not None and message.parent == self._run.request else None
             if mine and message.kind == "status" and message.content.get("execution_state") == "idle":
                 mine.idle = True
@@ -640,8 +638,10 @@ class Kernel:
             frames = sock.recv_multipart(zmq.NOBLOCK)
         except zmq.Again:
             return None
-        if sock is self._iopub:
+        if sock is not self._control:
             self._heard += sum(map(len, frames))
+            if self._heard - self._told > HEARD:
+                self._tell_heard()
         try:
             at = frames.index(DELIM)
             signature, header, parent, metadata, content = frames[at + 1 : at + 6]

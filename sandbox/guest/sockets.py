@@ -15,7 +15,8 @@ READ, WRITE = int(zmq.POLLIN), int(zmq.POLLOUT)
 _NOW, _MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK) | int(zmq.SNDMORE)
 #: requests taken in a row before the others have their turn
 _TURN = 64
-#: bytes of output that may be under way to a host that says what it has taken in: queues count messages alone
+#: bytes of what the worker says that may be under way to a host that tells what it has taken in: queues count
+#: messages alone
 AHEAD = 64 << 20
 
 
@@ -30,7 +31,7 @@ class Sockets:
         names = ("shell", "iopub", "stdin", "control", "hb")
         made = [self._bind(kind, name, fd) for kind, name, fd in zip(kinds, names, listening, strict=True)]
         self.shell, self.iopub, self.stdin, self.control, self.heartbeat = made
-        self._held: deque[list[bytes]] = deque()
+        self._held: deque[tuple[zmq.Socket[bytes], list[bytes]]] = deque()
         self._sent = 0
         self._heard: int | None = None
         #: the identities of those who have made requests on control
@@ -42,6 +43,8 @@ class Sockets:
         sock.setsockopt(zmq.USE_FD, fd)
         if kind == zmq.XPUB:
             sock.setsockopt(zmq.XPUB_NODROP, 1)
+        if kind == zmq.ROUTER:
+            sock.setsockopt(zmq.ROUTER_MANDATORY, 1)  # what goes to nobody must not count as under way
         sock.bind(f"ipc:///run/mulligan/{name}")
         return sock
 
@@ -50,31 +53,40 @@ class Sockets:
         return bool(self._held)
 
     def poll_flags(self) -> list[tuple[zmq.Socket[bytes], int]]:
-        incoming = [(sock, READ) for sock in (self.shell, self.stdin, self.control, self.heartbeat)]
-        return [*incoming, (self.iopub, READ | WRITE if self._held and self._near else READ)]
+        blocked = self._held[0][0] if self._held and self._near else None
+        watched = (self.shell, self.stdin, self.control, self.heartbeat, self.iopub)
+        return [(sock, READ | WRITE if sock is blocked else READ) for sock in watched]
 
     # -- out -------------------------------------------------------------------------------------------------
 
     def publish(self, frames: list[bytes] | None) -> None:
+        self.pass_on(self.iopub, frames)
+
+    def pass_on(self, sock: zmq.Socket[bytes], frames: list[bytes] | None) -> None:
+        """What the worker says, in its order; on shell and stdin too, or a flood there would fill the host's memory."""
         if frames is not None:
-            self._held.append(frames)
+            self._held.append((sock, frames))
             self.release()
 
     def release(self) -> None:
         """Send what is held, as far as the clients take it."""
         while self._held and self._near:
+            sock, frames = self._held[0]
             try:
-                _send(self.iopub, self._held[0])
+                _send(sock, frames)
+                self._sent += sum(map(len, frames if sock is self.iopub else frames[1:]))
             except zmq.Again:
                 return
-            self._sent += sum(map(len, self._held.popleft()))
+            except zmq.ZMQError:
+                pass  # the client is gone
+            self._held.popleft()
 
     @property
     def _near(self) -> bool:
         return self._heard is None or self._sent - self._heard < AHEAD
 
     def heard(self, size: int) -> None:
-        """The host has taken in so many bytes of output since the beginning."""
+        """The host has taken in so many bytes of what the worker said since the beginning."""
         self._heard = size
         self.release()
 

@@ -129,7 +129,7 @@ class Supervisor:
         elif kind == channel.RESTLESS and self.worker is not None:
             self.worker.restless = True
         elif kind == channel.STDIN:
-            self.sockets.send(self.sockets.stdin, self.signer.seal(parts, requests=True))
+            self.sockets.pass_on(self.sockets.stdin, self.signer.seal(parts, requests=True))
         elif kind == channel.CHECKPOINT and parts:
             self.checkpoints.on_forked(parts, self.worker)
         elif kind == channel.WAKE and len(parts) > 1:
@@ -155,7 +155,7 @@ class Supervisor:
         self.drain_pipes()
         self.flush_stream()
         self.checkpoints.on_end(header, self.worker)  # first: the worker is idle until it is asked
-        self.sockets.send(self.sockets.shell, self.signer.message("execute_reply", reply, header, idents))
+        self.sockets.pass_on(self.sockets.shell, self.signer.message("execute_reply", reply, header, idents))
         self.say(header, "status", _IDLE)
         self.checkpoints.finish(self.worker)
 
@@ -166,7 +166,7 @@ class Supervisor:
     def relay_reply(self, parts: list[bytes]) -> None:
         self.drain_pipes()
         self.flush_stream()
-        self.sockets.send(self.sockets.shell, self.signer.seal(parts))
+        self.sockets.pass_on(self.sockets.shell, self.signer.seal(parts))
         self.checkpoints.on_end(b"".join(parts[-5:]), self.worker)  # of one that was not begun, perhaps
         self.checkpoints.finish(self.worker)
 

@@ -4,9 +4,11 @@ the supervisor's word, breaks what reads it, or makes undo say what is not so.""
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.guarantees.conftest import PRELUDE
 
 if TYPE_CHECKING:
     from tests.guarantees.conftest import Attacker
@@ -27,6 +29,13 @@ def message(kind, content, parent=None, topic=b"forged"):
     return [topic, b"<IDS|MSG>", b"", header, above.encode(), b"{}", body]
 def publish(kind, content, **more):
     worker.send(2, message(kind, content, **more))
+"""
+
+
+#: the most memory that process 1 has ever had
+SUPERVISOR = """
+with open("/proc/1/status") as status:
+    print(*(int(line.split()[1]) << 10 for line in status if line.startswith("VmHWM")))
 """
 
 
@@ -232,6 +241,48 @@ for _ in range(600):
     worker.send(2, flood)
 """)
     assert resident() - before < 300 << 20
+    attacker.undo_to(marked)
+
+
+@pytest.mark.parametrize("kind", [1, 3], ids=["replies", "questions"])
+def test_a_flood_for_a_host_that_is_busy_waits_with_its_worker(attacker: Attacker, kind: int) -> None:
+    """Neither the host nor the supervisor holds it; the action writes down how far it came."""
+    marked = attacker.mark()
+    before, most = resident(), 0
+
+    def busy(event: object) -> None:
+        nonlocal most
+        progress, seen = attacker.session.workspace / "progress", -1
+        while progress.stat().st_size != seen:
+            seen = progress.stat().st_size
+            time.sleep(0.5)
+            most = max(most, resident())
+
+    flood = f"""{PRELUDE}{FORGE}
+progress = open("progress", "wb", buffering=0)
+print("begun", flush=True)
+parts = message("execute_reply", b'{{"status":"ok"}}' + b" " * 5_000_000, topic=b"host")
+for _ in range(100):
+    worker.send({kind}, parts)
+    progress.write(b".")
+"""
+    step = attacker.session.run(flood, timeout=120, on_event=busy)
+    assert (step.outcome.kind, step.outcome.stdout) == ("completed", "begun\n"), step.outcome
+    assert (attacker.session.workspace / "progress").stat().st_size == 100, "all of it went out in the end"
+    assert most - before < 200 << 20
+    assert int(attacker.said(SUPERVISOR)) < 256 << 20
+    attacker.undo_to(marked)
+
+
+def test_what_is_said_to_nobody_does_not_count_as_under_way(attacker: Attacker) -> None:
+    """Or all that is said later would wait for a host that has taken in everything."""
+    marked = attacker.mark()
+    said = attacker.said(f"""{FORGE}
+for _ in range(40):
+    worker.send(1, message("execute_reply", b" " * 5_000_000, topic=b"nobody"))
+print("heard")
+""")
+    assert said == "heard"
     attacker.undo_to(marked)
 
 

@@ -102,9 +102,11 @@ for pid in [*everyone(), os.getpid()]:
 def test_no_signal_ends_the_supervisor(attacker: Attacker) -> None:
     marked = attacker.mark()
     said = attacker.said("""
-for number in range(1, 32):
+first = os.pidfd_open(1)
+for number in signal.valid_signals():
     for _ in range(3):
         os.kill(1, number)
+        signal.pidfd_send_signal(first, number)
 print(len(twins()) >= 2)
 """)
     assert said == "True"
