@@ -7,6 +7,8 @@ server might read a path, and the policy denies what has more than one.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from functools import lru_cache
 from urllib.parse import quote
 
 from mulligan.policies.address import Request, Unclear, request
@@ -25,6 +27,8 @@ from mulligan.sandbox.egress.judgement import Asked, Judgement
 
 #: what a path as it is sent never holds; a reading of it that was decoded may
 _UNSENT = re.compile(r"[^!-~]")
+#: judgements that are remembered, of requests with no longer a path than this
+_REMEMBERED, _SHORT = 1000, 300
 
 
 class PolicyJudge:
@@ -32,8 +36,15 @@ class PolicyJudge:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
+        self._known = lru_cache(_REMEMBERED)(self._judged)
+        self._inside = lru_cache(_REMEMBERED)(self._looks_inside)
 
     def judge(self, asked: Asked) -> Judgement:
+        # what a rule says never changes, and the query is not judged
+        plain = replace(asked, query="")
+        return self._known(plain) if len(asked.path) <= _SHORT else self._judged(plain)
+
+    def _judged(self, asked: Asked) -> Judgement:
         try:
             spelt = _spelt(asked)
         except Unclear as error:
@@ -81,6 +92,9 @@ class PolicyJudge:
         )
 
     def needs_inside(self, host: str, port: int) -> bool:
+        return self._inside(host, port)
+
+    def _looks_inside(self, host: str, port: int) -> bool:
         return looks_inside(self._policy, host, port) or puts_in_at(self._policy, host, port)
 
 

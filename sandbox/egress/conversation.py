@@ -26,9 +26,10 @@ class Conversation:
             with suppress(Gone):
                 while self._next(exchanges):
                     if self._entered(exchanges):
+                        exchanges.leave()
                         exchanges = Exchanges(self._parts, self.wire)
         finally:
-            exchanges.close()
+            exchanges.leave()
 
     def _entered(self, exchanges: Exchanges) -> bool:
         """Whether a tunnel was entered with the last request: on its wire the rest is said."""

@@ -10,6 +10,7 @@ from mulligan.sandbox.egress.addresses import Place, place_of
 from mulligan.sandbox.egress.errors import Denied, Failed
 from mulligan.sandbox.egress.hosts import is_address
 from mulligan.sandbox.egress.judgement import Asked, Judgement
+from mulligan.sandbox.egress.tls import TlsSocket
 
 Resolve = Callable[[str, int], Sequence[str]]
 
@@ -80,10 +81,12 @@ def _connect(asked: Asked, addresses: Sequence[str]) -> socket.socket:
     raise Failed(f"{asked.host}:{asked.port} does not answer: {why}")
 
 
-def secure(sock: socket.socket, asked: Asked, context: ssl.SSLContext) -> ssl.SSLSocket:
+def secure(sock: socket.socket, asked: Asked, context: ssl.SSLContext) -> TlsSocket:
     """TLS with whoever answered, verified to be the host that was asked for."""
     try:
-        return context.wrap_socket(sock, server_hostname=asked.host)
+        secured = TlsSocket(sock, context, server=False, host=asked.host)
+        secured.do_handshake()
+        return secured
     except (OSError, ValueError) as error:  # ValueError: a name that no certificate can have
         sock.close()
         raise Failed(f"no TLS with {asked.host}:{asked.port}: {_said(error)}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -17,16 +18,20 @@ from mulligan.sandbox.egress.errors import Failed, Refused, Turned
 from mulligan.sandbox.egress.heads import Head, Headers, read_answer
 from mulligan.sandbox.egress.hosts import split_authority
 from mulligan.sandbox.egress.judgement import DEFAULT_PORTS, Answered, Asked, Journal, Judgement
+from mulligan.sandbox.egress.kept import End
 from mulligan.sandbox.egress.parts import Parts
 from mulligan.sandbox.egress.relay import relay
 from mulligan.sandbox.egress.secrets import Secret
-from mulligan.sandbox.egress.wire import Gone, Wire
+from mulligan.sandbox.egress.splicing import can_splice, spliced
+from mulligan.sandbox.egress.tls import TlsSocket
+from mulligan.sandbox.egress.wire import PIECE, Gone, Wire
 
 _ABSOLUTE = re.compile(r"http://([^/?#]+)(/[^?#]*)?(?:\?([^#]*))?", re.IGNORECASE)
 _ORIGIN = re.compile(r"(/[^?#]*)(?:\?([^#]*))?")
 #: what is done to the body of an answer on its way
 Through = Callable[[Iterator[Piece]], Iterator[Piece]]
 #: repeated once where a connection that was kept turns out to be dead
+_LARGE = 1 << 20
 _REPEATABLE = ("GET", "HEAD", "OPTIONS")
 
 
@@ -94,7 +99,9 @@ class Exchanges:
     def __init__(self, parts: Parts, wire: Wire) -> None:
         self._parts, self.wire = parts, wire
         self._far: Wire | None = None
-        self._to: tuple[bool, bool, str, int] | None = None
+        self._to: End | None = None
+        #: whether the last exchange on it is whole, and whether nobody was spoken for on it
+        self._idle = self._plain = False
         #: the secrets that go into the request under way
         self._named: Sequence[Secret] = ()
 
@@ -103,7 +110,7 @@ class Exchanges:
         when it is too late to answer."""
         judgement = self._parts.allow(asked, self.wire, head)
         self._named = self._parts.secrets.check(head, asked, judgement)
-        far, kept = self._reach(asked, judgement)
+        far, kept = self._reach(head, asked, judgement)
         tally = _Tally(self._parts.journal, self._parts.leaving(asked, judgement))
         try:
             return self._exchange(head, asked, judgement, far, kept, tally)
@@ -115,30 +122,59 @@ class Exchanges:
             tally.tell()
 
     def close(self) -> None:
+        self._idle = False
         if self._far is not None:
             self._parts.live.remove(self._far)
             self._far = None
 
-    def _reach(self, asked: Asked, judgement: Judgement) -> tuple[Wire, bool]:
+    def leave(self) -> None:
+        """Nothing more is asked here: what can be used by others is kept for them."""
+        if not (self._idle and self._plain) or self._far is None or self._to is None or self._far.is_cut:
+            return self.close()
+        far, self._far = self._far, None
+        for gone in self._parts.kept.put(self._to, far):
+            self._parts.live.remove(gone)
+
+    def _reach(
+        self, head: Head, asked: Asked, judgement: Judgement, *, fresh: bool = False
+    ) -> tuple[Wire, bool]:
         """A connection to whom the request is for, and whether it had been used before."""
-        secured = asked.scheme in ("https", "wss")
         # one to a private address is not for a path that may not lead there
-        to = (secured, judgement.private, asked.host, asked.port)
-        if self._far is not None and to == self._to and not self._far.stale():
-            if self._named:
-                self._parts.secrets.check_way(self._far, asked)
-            return self._far, True
-        self.close()
-        sock = self._parts.dial(asked, judgement)
-        if secured:
-            sock = secure(sock, asked, self._parts.context)
-        self._far, self._to = Wire(sock, self._parts.bounds.quiet, self._parts.bounds.whole), to
-        self._parts.live.add(self._far)
+        to = End(asked.scheme in ("https", "wss"), judgement.private, asked.host, asked.port)
+        used = self._used(to, head)
+        if used is None or fresh:
+            self.close()
+            self._far, self._plain = self._dialled(asked, judgement, to), True
+        self._to, self._idle = to, False
+        self._plain = self._plain and not self._named and head.value(b"authorization") is None
+        assert self._far is not None
         if self._named:
             self._parts.secrets.check_way(self._far, asked)
         if self.wire.is_cut:  # while it was dialled; whoever cuts from now on cuts both
             raise Gone("whoever asked was cut off")
-        return self._far, False
+        return self._far, used is not None and not fresh
+
+    def _used(self, to: End, head: Head) -> Wire | None:
+        """This connection's own, or for a request that may be repeated one that others are done with."""
+        if self._far is not None and to == self._to and not self._far.stale():
+            return self._far
+        self.close()
+        if head.has_body or head.method not in _REPEATABLE or head.upgrade:
+            return None
+        while (wire := self._parts.kept.take(to)) is not None:
+            if not wire.stale():
+                self._far, self._plain = wire, True
+                return wire
+            self._parts.live.remove(wire)
+        return None
+
+    def _dialled(self, asked: Asked, judgement: Judgement, to: End) -> Wire:
+        sock: socket.socket | TlsSocket = self._parts.dial(asked, judgement)
+        if to.secured:
+            sock = secure(sock, asked, self._parts.context)
+        wire = Wire(sock, self._parts.bounds.quiet, self._parts.bounds.whole)
+        self._parts.live.add(wire)
+        return wire
 
     def _exchange(
         self, head: Head, asked: Asked, judgement: Judgement, far: Wire, kept: bool, tally: _Tally
@@ -149,7 +185,7 @@ class Exchanges:
             self.close()
             if not kept or head.has_body or head.method not in _REPEATABLE:
                 raise Failed(f"{asked.host} gave no answer: {gone}") from gone
-            far, _ = self._reach(asked, judgement)
+            far, _ = self._reach(head, asked, judgement, fresh=True)
             try:
                 answer = self._ask(head, asked, far, tally)
             except Gone as again:
@@ -220,6 +256,7 @@ class Exchanges:
             self.wire.send(first + (writer.send(h11.EndOfMessage()) or b""))
         else:
             self._pass_body(first, answer, writer, far, tally, through)
+        self._idle = True
         if answer.close or answer.length == -1:
             self.close()
         return not head.close
@@ -228,6 +265,8 @@ class Exchanges:
         self, first: bytes, answer: Head, writer: h11.Connection, far: Wire, tally: _Tally, through: Through
     ) -> None:
         """What is broken from here on can only be cut off, so that nobody takes it for whole."""
+        if through is iter and answer.length is not None and answer.length >= _LARGE:
+            return self._pass_whole(first, answer.length, far, tally)
         waiting = [first]
         try:
             for piece in through(pieces(far, answer, self._parts.bounds.download)):
@@ -240,6 +279,25 @@ class Exchanges:
             raise Gone(error.why) from error
         tally.tell()
         self.wire.send(*waiting, writer.send(h11.EndOfMessage()) or b"")
+
+    def _pass_whole(self, first: bytes, length: int, far: Wire, tally: _Tally) -> None:
+        """A large body whose length is known and that nobody looks into."""
+        if length > self._parts.bounds.download:
+            raise Gone("the body is too large")
+        self.wire.send(first)
+        while far.kept or not can_splice(far, self.wire):
+            if not (piece := far.some(min(length - tally.received, PIECE))):
+                raise Gone("it ended within its body")
+            tally.received += len(piece)
+            if tally.received == length:
+                tally.tell()
+            self.wire.send(piece)
+            if tally.received == length:
+                return
+        for count in spliced(far, self.wire, length - tally.received):
+            tally.received += count
+            if tally.received == length:
+                tally.tell()
 
     def _switch(self, head: Head, asked: Asked, answer: Head, far: Wire, tally: _Tally) -> bool:
         if self._parts.secrets.went_to(asked):

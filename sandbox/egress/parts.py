@@ -15,6 +15,7 @@ from mulligan.sandbox.egress.errors import Denied, Failed, Refused
 from mulligan.sandbox.egress.heads import Head
 from mulligan.sandbox.egress.hosts import is_address
 from mulligan.sandbox.egress.judgement import Approver, Asked, Journal, Judge, Judgement
+from mulligan.sandbox.egress.kept import Kept
 from mulligan.sandbox.egress.paths import readings
 from mulligan.sandbox.egress.secrets import Secrets
 from mulligan.sandbox.egress.wire import Gone, Wire
@@ -65,6 +66,7 @@ class Parts:
     approver: Approver | None = None
     secrets: Secrets = field(default_factory=Secrets)
     live: Live = field(default_factory=Live)
+    kept: Kept = field(default_factory=Kept)
 
     def allow(self, asked: Asked, wire: Wire, head: Head) -> Judgement:
         """The judgement of a request that may leave. Raises Denied for one that may not, however its path is read;
@@ -95,6 +97,12 @@ class Parts:
         if wire.hung_up():
             raise Gone("whoever asked has hung up")
         return replace(found, private=judgement.private, uses=judgement.uses)
+
+    def cut(self) -> None:
+        """Every connection, those that nobody uses now too."""
+        self.live.cut()
+        for wire in self.kept.take_all():
+            self.live.remove(wire)
 
     def count(self) -> None:
         """One more request, or tunnel. Raises Refused where there are too many."""

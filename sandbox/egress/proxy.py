@@ -73,7 +73,7 @@ class Egress:
                 with suppress(OSError):  # BlockingIOError: there are no more
                     for _ in range(_WAITING):
                         self._listener.accept()[0].close()
-            self._parts.live.cut()
+            self._parts.cut()
 
     def close(self) -> None:
         with self._lock:
@@ -130,7 +130,7 @@ class Egress:
         conversation = Conversation(self._parts, wire)
         try:
             with suppress(OSError):
-                wire.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                wire.raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             conversation.hold()
         finally:
             self._parts.live.remove(conversation.wire)

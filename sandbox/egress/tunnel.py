@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import time
 
 from mulligan.sandbox.egress.errors import Refused
@@ -14,6 +13,7 @@ from mulligan.sandbox.egress.hosts import split_authority
 from mulligan.sandbox.egress.judgement import Answered, Asked, Judgement
 from mulligan.sandbox.egress.parts import Parts
 from mulligan.sandbox.egress.relay import relay
+from mulligan.sandbox.egress.tls import TlsSocket
 from mulligan.sandbox.egress.wire import Gone, Wire
 
 _ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
@@ -63,8 +63,8 @@ def _target(head: Head) -> tuple[str, int]:
 def _first_byte(wire: Wire, patience: float) -> int:
     """It stays where it is. Raises Gone."""
     try:
-        wire.sock.settimeout(patience)
-        first = wire.sock.recv(1, socket.MSG_PEEK)
+        wire.raw.settimeout(patience)
+        first = wire.raw.recv(1, socket.MSG_PEEK)
     except OSError as error:
         raise Gone(str(error)) from error
     if not first:
@@ -75,9 +75,10 @@ def _first_byte(wire: Wire, patience: float) -> int:
 def _terminated(parts: Parts, wire: Wire, host: str) -> Wire:
     """Be the server that it asked for."""
     try:
-        wire.sock.settimeout(parts.bounds.head_time)
-        secured = parts.authority.context(host).wrap_socket(wire.sock, server_side=True)
-    except (OSError, ssl.SSLError) as error:
+        wire.raw.settimeout(parts.bounds.head_time)
+        secured = TlsSocket(wire.raw, parts.authority.context(host), server=True)
+        secured.do_handshake()
+    except OSError as error:
         raise Gone(f"no TLS with whoever asks: {error}") from error
     inner = wire.secured(secured)
     parts.live.replace(wire, inner)

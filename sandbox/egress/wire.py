@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import select
 import socket
-import ssl
 import time
 from contextlib import suppress
+
+from mulligan.sandbox.egress.tls import TlsSocket
 
 PIECE = 256 * 1024
 
@@ -18,8 +19,10 @@ class Gone(Exception):
 class Wire:
     """Used by one thread; only `cut` may be called from any."""
 
-    def __init__(self, sock: socket.socket, quiet: float, whole: float) -> None:
+    def __init__(self, sock: socket.socket | TlsSocket, quiet: float, whole: float) -> None:
         self.sock = sock
+        #: beneath TLS too
+        self.raw = sock.raw if isinstance(sock, TlsSocket) else sock
         self.quiet = quiet
         self.end = time.monotonic() + whole
         self.kept = bytearray()
@@ -46,8 +49,6 @@ class Wire:
         self._wait_at_most(deadline)
         try:
             return self._room[: self.sock.recv_into(self._room, min(most, PIECE))]
-        except ssl.SSLEOFError:
-            return self._room[:0]
         except OSError as error:
             raise Gone(str(error)) from error
 
@@ -58,6 +59,17 @@ class Wire:
             for piece in pieces:
                 self.sock.sendall(piece)
         except OSError as error:
+            raise Gone(str(error)) from error
+
+    def wait(self, event: int) -> None:
+        """Until the kernel says so. Raises Gone."""
+        left = min(self.end - time.monotonic(), self.quiet)
+        poll = select.poll()
+        try:
+            poll.register(self.raw, event)
+            if left <= 0 or not poll.poll(left * 1000):
+                raise Gone("it took too long")
+        except (OSError, ValueError) as error:
             raise Gone(str(error)) from error
 
     def _wait_at_most(self, deadline: float | None) -> None:
@@ -72,12 +84,14 @@ class Wire:
 
     def stale(self) -> bool:
         """Whether something has come that nobody waits for: its end, most likely."""
-        if self.kept or (isinstance(self.sock, ssl.SSLSocket) and self.sock.pending()):
+        if self.kept or self.is_cut:
             return True
         try:
+            if isinstance(self.sock, TlsSocket):
+                return self.sock.look()
             self.sock.settimeout(0)
             return len(self.sock.recv(1)) >= 0
-        except (BlockingIOError, ssl.SSLWantReadError):
+        except BlockingIOError:
             return False
         except OSError:
             return True
@@ -88,12 +102,16 @@ class Wire:
             return True
         poll = select.poll()
         try:
-            poll.register(self.sock, select.POLLRDHUP)
+            poll.register(self.raw, select.POLLRDHUP)
             return bool(poll.poll(0))
         except (OSError, ValueError):
             return True
 
-    def secured(self, sock: ssl.SSLSocket) -> Wire:
+    def ready(self) -> bool:
+        """Whether something can be had that the kernel does not tell of."""
+        return bool(self.kept) or (isinstance(self.sock, TlsSocket) and self.sock.pending())
+
+    def secured(self, sock: TlsSocket) -> Wire:
         """The same wire, spoken on through TLS."""
         wire = Wire(sock, self.quiet, 0.0)
         wire.end = self.end
@@ -102,11 +120,11 @@ class Wire:
     def finish(self) -> None:
         """Say that nothing more will come."""
         with suppress(OSError, ValueError):
-            if isinstance(self.sock, ssl.SSLSocket):
+            if isinstance(self.sock, TlsSocket):
                 self.sock.settimeout(0)
-                self.sock.unwrap()  # its answer is not waited for
+                self.sock.say_end()
         with suppress(OSError):
-            socket.socket.shutdown(self.sock, socket.SHUT_WR)
+            self.raw.shutdown(socket.SHUT_WR)
 
     def linger(self, most: int = 1 << 20, patience: float = 2.0) -> None:
         """Before closing on somebody who still sends: the answer would be lost with what was not read."""
@@ -118,8 +136,8 @@ class Wire:
 
     def cut(self) -> None:
         self.is_cut = True
-        with suppress(OSError):  # not the method of TLS, which another thread may be in
-            socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
+        with suppress(OSError):  # not through TLS, which another thread may be in
+            self.raw.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         self.sock.close()
