@@ -4,6 +4,8 @@
     conversation.py  what is said on one connection: requests, or a tunnel
     exchange.py      one request: judged, recorded, sent, answered
     tunnel.py        CONNECT: looked into where a rule needs that, else carried by host alone
+    relay.py         both ways at once; splicing.py: past this process; tls.py: in large pieces
+    kept.py          connections to the world that the next request may use
     wire.py          bytes, with bounds and deadlines; heads.py: strict messages; bodies.py: what follows them
     hosts.py         one spelling for a host; addresses.py: which addresses may be dialled; dialing.py: dials them
     authority.py     certificates of the session's own; trust.py: whom the proxy itself believes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -23,7 +22,6 @@ from mulligan.sandbox.egress.parts import Parts
 from mulligan.sandbox.egress.relay import relay
 from mulligan.sandbox.egress.secrets import Secret
 from mulligan.sandbox.egress.splicing import can_splice, spliced
-from mulligan.sandbox.egress.tls import TlsSocket
 from mulligan.sandbox.egress.wire import PIECE, Gone, Wire
 
 _ABSOLUTE = re.compile(r"http://([^/?#]+)(/[^?#]*)?(?:\?([^#]*))?", re.IGNORECASE)
@@ -169,10 +167,9 @@ class Exchanges:
         return None
 
     def _dialled(self, asked: Asked, judgement: Judgement, to: End) -> Wire:
-        sock: socket.socket | TlsSocket = self._parts.dial(asked, judgement)
-        if to.secured:
-            sock = secure(sock, asked, self._parts.context)
-        wire = Wire(sock, self._parts.bounds.quiet, self._parts.bounds.whole)
+        sock = self._parts.dial(asked, judgement)
+        spoken = secure(sock, asked, self._parts.context) if to.secured else sock
+        wire = Wire(spoken, self._parts.bounds.quiet, self._parts.bounds.whole)
         self._parts.live.add(wire)
         return wire
 

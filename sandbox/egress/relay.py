@@ -17,16 +17,19 @@ _MUCH = 64 * 1024
 def relay(near: Wire, far: Wire, count: Count) -> None:
     """`count` is told how many bytes went out and came in. Raises Gone where it ends otherwise than by both hanging
     up."""
-    open_ways = {near: far, far: near}
+    poll, ways = select.poll(), {near.raw.fileno(): (near, far), far.raw.fileno(): (far, near)}
+    pipe: Pipe | None = None
+    for number in ways:
+        poll.register(number, select.POLLIN)
     with ExitStack() as stack:
-        pipe: Pipe | None = None
-        while open_ways:
-            for source in _readable(list(open_ways), near.quiet):
-                target = far if source is near else near
+        while ways:
+            for number in _readable(poll, ways, near.quiet):
+                source, target = ways[number]
                 passed = _passed(source, target, pipe)
                 count(*((passed, 0) if source is near else (0, passed)))
                 if not passed:
-                    del open_ways[source]
+                    poll.unregister(number)
+                    del ways[number]
                     target.finish()
                 elif pipe is None and passed >= _MUCH and can_splice(near, far) and can_splice(far, near):
                     pipe = stack.enter_context(closing(Pipe()))
@@ -40,15 +43,10 @@ def _passed(source: Wire, target: Wire, pipe: Pipe | None) -> int:
     return len(piece)
 
 
-def _readable(wires: list[Wire], quiet: float) -> list[Wire]:
+def _readable(poll: select.poll, ways: dict[int, tuple[Wire, Wire]], quiet: float) -> list[int]:
     """Those with something to read; of TLS that may be decrypted already, and not on the socket any more."""
-    ready = [wire for wire in wires if wire.ready()]
-    if ready:
+    if ready := [number for number, (source, _) in ways.items() if source.ready()]:
         return ready
-    poll = select.poll()
-    for wire in wires:
-        poll.register(wire.raw, select.POLLIN)
-    found = {number for number, _ in poll.poll(quiet * 1000)}
-    if not found:
-        raise Gone(f"nothing was said for {quiet:g} s")
-    return [wire for wire in wires if wire.raw.fileno() in found]
+    if found := [number for number, _ in poll.poll(quiet * 1000)]:
+        return found
+    raise Gone(f"nothing was said for {quiet:g} s")

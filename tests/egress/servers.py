@@ -35,6 +35,7 @@ class Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length") or 0)
         body = self._chunks() if self.headers.get("Transfer-Encoding") else self.rfile.read(length)
         self.server.seen.append(f"{self.command} {self.path}")
+        self.server.ports.append(self.client_address[1])
         kind, _, rest = self.path.lstrip("/").partition("/")
         if kind == "bytes":
             return self._answer(b"x" * int(rest))
@@ -83,13 +84,14 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """`seen`: every request that arrived, as "METHOD path"."""
+    """`seen`: every request that arrived, as "METHOD path"; `ports`: from where, one a connection."""
 
     daemon_threads = True
 
     def __init__(self, handler: type[BaseHTTPRequestHandler] = Handler) -> None:
         super().__init__(("127.0.0.1", 0), handler)
         self.seen: list[str] = []
+        self.ports: list[int] = []
         self.ended = threading.Event()
 
     @property
