@@ -8,6 +8,7 @@
     ├── SessionClosed     (RuntimeError)  you closed it
     ├── SessionBusy       (RuntimeError)  called from within its own callback, where it would wait for itself
     ├── SessionBroken     (RuntimeError)  it broke: the sandbox is gone and cannot be started again
+    ├── NoLibrary         (RuntimeError)  it was opened without one
     ├── PoolClosed        (RuntimeError)  a pool outside of its block
     ├── SessionUnknown    (LookupError)   no session of that name has files to look at
     ├── SessionInUse      (RuntimeError)  a process has it open, or reads it
@@ -51,6 +52,10 @@ class SessionBusy(MulliganError, RuntimeError):
 
 
 class SessionBroken(MulliganError, RuntimeError):
+    pass
+
+
+class NoLibrary(MulliganError, RuntimeError):
     pass
 
 

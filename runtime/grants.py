@@ -37,9 +37,9 @@ def bounds_outcomes(policy: Policy) -> bool:
     return paths or files.per_action != PerAction() or policy.budgets.deletions is not None
 
 
-def ungranted(policy: Policy, *, asks: bool = True) -> tuple[str, ...]:
+def ungranted(policy: Policy, *, asks: bool = True, library: bool = False) -> tuple[str, ...]:
     """What the policy lets be done and no part of Mulligan carries out yet, in words: it cannot be done at all. Without
-    `asks` there is nobody to be asked."""
+    `asks` there is nobody to be asked; `library`: there is one."""
     said = []
     network = _granting(policy, "network")
     if held := [rule for rule in network if rule.decision is Decision.HOLD]:
@@ -51,7 +51,7 @@ def ungranted(policy: Policy, *, asks: bool = True) -> tuple[str, ...]:
         said.append(f"tools held until commit ({_counted(held)})")
     if asking := [rule for rule in tools if rule.decision is Decision.ASK]:
         said.append(f"tools on approval ({_counted(asking)})")
-    for name in ("databases", "packages", "library"):
+    for name in ("databases", "packages", *(() if library else ("library",))):
         if granting := _granting(policy, name):
             said.append(f"{name} ({_counted(granting)})")
     if unused := set(policy.secrets) - used(policy):

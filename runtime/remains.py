@@ -63,6 +63,7 @@ def remove_files(folder: Path) -> bool:
             for name in (
                 "output",
                 "store",
+                "library",
                 LAYER,
                 "files",
             ):  # the last one is what marks a session that was not closed

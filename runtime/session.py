@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mulligan.policies.decision import Verdict
 from mulligan.policies.errors import PolicyError
@@ -33,8 +33,8 @@ from mulligan.runtime.checkpoint import Checkpoints, Restoration
 from mulligan.runtime.commit import Commit
 from mulligan.runtime.diffs.diff import Diff
 from mulligan.runtime.diffs.parsing import Parsing
-from mulligan.runtime.effects import Effects
-from mulligan.runtime.errors import CommitFailed, NothingToUndo, SessionBusy, SessionClosed
+from mulligan.runtime.effects import Effect, Effects
+from mulligan.runtime.errors import CommitFailed, NoLibrary, NothingToUndo, SessionBusy, SessionClosed
 from mulligan.runtime.folder import transfer
 from mulligan.runtime.grants import (
     bounds_outcomes,
@@ -69,7 +69,7 @@ from mulligan.sandbox.client import Exchange
 from mulligan.sandbox.confined import Confined, enter, prepare_files
 from mulligan.sandbox.engines import choose
 from mulligan.sandbox.errors import SnapshotError
-from mulligan.sandbox.isolation import WRITABLE, Engine, Isolation, Limits, Report
+from mulligan.sandbox.isolation import LIBRARY, WRITABLE, Engine, Isolation, Limits, Mount, Report
 from mulligan.sandbox.kernel import GRACE
 from mulligan.sandbox.messages import Event
 from mulligan.sandbox.snapshots import SnapshotStore
@@ -79,11 +79,15 @@ from mulligan.sandbox.tools.tool import Offer
 
 if TYPE_CHECKING:
     from mulligan.runtime.judging import OutcomeJudge
+    from mulligan.runtime.library.given import Given
+    from mulligan.runtime.library.kept import Keeping, SessionLibrary
     from mulligan.runtime.protected import Protected
     from mulligan.sandbox.egress.judgement import Judge
     from mulligan.sandbox.egress.secrets import Secrets
 
 T = TypeVar("T")
+#: a folder of routines, or several
+Shelves = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 #: seconds that a checkpoint under way may take to end by itself when its session is closed
 CHECKPOINTING = 1.0
@@ -109,6 +113,7 @@ class Order:
     offer: Offer | None = None
     tool_rules: Policy | None = None
     loop: asyncio.AbstractEventLoop | None = None
+    library: Given | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +200,8 @@ class Session:
         #: one for each call that is not answered yet
         self._calls: deque[None] = deque()
         self._parsing = Parsing()
+        self._keeping: Keeping | None = None
+        self._library: SessionLibrary | None = None
         self._uid, self._gid = 0, 0
         self._closed = False
         self._ended = threading.Event()
@@ -240,6 +247,8 @@ class Session:
         except BaseException:
             self._story.line.remove(ticket)
             raise
+        if self._library is not None:
+            self._library.follow(ticket.step)
         return ticket
 
     def _give_up(self, ticket: Ticket) -> None:
@@ -302,7 +311,14 @@ class Session:
     @property
     def ungranted(self) -> tuple[str, ...]:
         """What the policy lets be done and nothing carries out yet, such as "network (2 rules)": it cannot be done."""
-        return ungranted(self._policy, asks=self._approvals.can_ask)
+        return ungranted(self._policy, asks=self._approvals.can_ask, library=self._library is not None)
+
+    @property
+    def library(self) -> SessionLibrary:
+        """Searches the library that it was opened with, and keeps what its steps made. Raises NoLibrary."""
+        if self._library is None:
+            raise NoLibrary("the session has no library", hint="open it with mulligan.open(library=FOLDER)")
+        return self._library
 
     @property
     def workspace(self) -> Path:
@@ -503,7 +519,7 @@ class Session:
         resources.callback(self._approvals.close)
         described = Isolation(
             session=self.id,
-            mounts=(),
+            mounts=() if order.library is None else (self._take_library(order.library),),
             uid=self._uid,
             gid=self._gid,
             limits=order.limits,
@@ -528,6 +544,21 @@ class Session:
             warm=order.warm,
             other=order.kernel,
         )
+
+    def _take_library(self, given: Given) -> Mount:
+        from mulligan.runtime.library.kept import Keeping, SessionLibrary, Whence
+
+        library = self._resources.enter_context(given.open(self.folders.root / "library"))
+        whence = Whence(self.id, lambda: self.timeline, self._effects_of, self._note)
+        self._keeping = Keeping(library, given.policy, whence)
+        self._library = SessionLibrary(self._keeping, self._do, self._thread.submit)
+        return Mount(source=self.folders.root / "library", target=LIBRARY)
+
+    def _note(self, kind: str, body: dict[str, Any]) -> None:
+        self._story.note(kind, body)
+
+    def _effects_of(self, step: int) -> tuple[Effect, ...]:
+        return () if self._outside is None else self._outside.effects.of(step)
 
     def _stage(self, task: Task, obstacle: str) -> None:
         place = Place(self.folders.workspace, self.folders.layer)
@@ -577,7 +608,9 @@ class Session:
             reenter=self._reenter,
             waited_for=lambda: bool(self._calls),
         )
-        self._story.begin(self._keeping(task.progress))
+        if self._keeping is not None:
+            self._story.on_move = self._keeping.moved
+        self._story.begin(self._keeping_files(task.progress))
         resources.callback(self._story.settle)
         if task.keep:  # from here on, also when this process is killed
             (folders.root / KEPT).touch(mode=0o600)
@@ -585,7 +618,7 @@ class Session:
         name = f"mulligan-look-{self.id}"
         threading.Thread(target=self._look_between_actions, name=name, daemon=True).start()
 
-    def _keeping(self, progress: Progress | None) -> Callable[[int], None] | None:
+    def _keeping_files(self, progress: Progress | None) -> Callable[[int], None] | None:
         """Told of each entry of the first snapshot."""
         sizes = [entry.size for entry in self._baseline.entries.values()]
         return None if progress is None else Count(progress, "keeping", len(sizes), sum(sizes)).add
@@ -735,6 +768,7 @@ def open_session(
     kernel: str | None = None,
     tools: Offered = (),
     tools_loop: asyncio.AbstractEventLoop | None = None,
+    library: Shelves | None = None,
 ) -> Session:
     """Open a session on a copy of `workspace` (an empty one when None).
 
@@ -753,10 +787,14 @@ def open_session(
     are taken back, and their memory is not.
     `tools` are functions of yours that the code inside may call, `from tools import send_invoice`; they run here, each
     call on a thread of its own, coroutine functions on `tools_loop` or a loop of their own (docs/tools.md).
+    `library` is a folder of routines, or several of which the first has precedence, for `from actions import NAME`;
+    which of them may be used is the policy's `library` section to say, and all of them where no policy is given.
 
     Raises PolicyError for a broken glob or policy, or for one with a rule that would not be enforced;
     WorkspaceInvalid, ToolInvalid, NoIsolation, ImageMissing, ImageUnusable, SelfTestFailed.
     """
+    from mulligan.runtime.library.given import Given
+
     rules, excluded = protecting(policy, protect), Exclusion(exclude)
     sessions = sessions_folder(None if state is None else Path(state))
     remove_remains(sessions)
@@ -773,6 +811,7 @@ def open_session(
         offer=offer(tools),
         tool_rules=None if policy is None else rules,
         loop=tools_loop,
+        library=None if library is None else Given.of(library, rules, state, by_name=policy is None),
     )
     task = Task(None if workspace is None else Path(workspace), rules, progress, keep, excluded, staging)
     return make_session(sessions, partial(Session._open, order=order, task=task))
@@ -808,6 +847,7 @@ async def open_async(
     staging: str = "auto",
     kernel: str | None = None,
     tools: Offered = (),
+    library: Shelves | None = None,
 ) -> AsyncSession:
     """As `open`, for event loops; `await` it, or use it in `async with await mulligan.aopen(...)`. `approve`, and tools
     that are coroutine functions, are awaited on the loop that this is called on."""
@@ -829,6 +869,7 @@ async def open_async(
         kernel=kernel,
         tools=tools,
         tools_loop=loop,
+        library=library,
     )
     return AsyncSession(await asyncio.to_thread(job))
 

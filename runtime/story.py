@@ -125,6 +125,8 @@ class Story:
         #: the actions that wait for their turn
         self.line: deque[Ticket] = deque()
         self.closing = False
+        #: called when the cursor was moved
+        self.on_move: Callable[[], None] = lambda: None
         self._told = Fold(Timeline())
         self._stop: str | None = None
         self._clients: Clients | None = None
@@ -526,6 +528,7 @@ class Story:
 
     def _move(self, target: int, by: str) -> None:
         self._record("moved", None, {"cursor": target, "by": by})
+        self.on_move()
 
     def _return_to(self, target: int, *, spare: bool = True, keep: bool = True) -> Restoration:
         """To the state after `target`, in a new sandbox if need be; with the processes of then, if they are spared,

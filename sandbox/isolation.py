@@ -36,6 +36,8 @@ RUN = "/run/mulligan"
 GUEST = "/opt/mulligan/mulligan_guest"
 #: where Python finds the package `tools`, in sessions that have some
 OFFERED = f"{GUEST}/offered"
+#: beside it: the folder of the package `actions`, in sessions that were given a library
+LIBRARY = "/opt/mulligan/library"
 #: in the sandbox's own loopback: where the host's proxy listens, in sessions that may use the network
 PROXY_PORT = 3128
 

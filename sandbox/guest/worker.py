@@ -111,6 +111,9 @@ class Worker:
         self._loop.run_until_complete(self._get_warm())
         # Only now: the kernel's own imports are not looked for in the workspace. What the host offers comes before it.
         sys.path.insert(1 if sys.path[:1] == [OFFERED] else 0, "")
+        library = os.path.join(os.path.dirname(os.path.dirname(__file__)), "library")
+        if os.path.isdir(library):  # or a file of the workspace could pass for the library
+            sys.path.insert(0, library)
         self._begin_to_serve()
         while True:
             try:
