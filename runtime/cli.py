@@ -1,5 +1,5 @@
-"""The command line: `mulligan run`, `diff`, `log`, `verify`, `forget`, `policy` (policy_cli.py), `doctor`, `image`,
-`kernelspec`.
+"""The command line: `mulligan run`, `agent` (agent/command.py), `diff`, `log`, `verify`, `forget`, `policy`
+(policy_cli.py), `doctor`, `image`, `kernelspec`.
 
 Arguments and environment are read here only, but for those of a kernel, which are runtime/jupyter/__main__.py's.
 
@@ -31,6 +31,8 @@ from rich.console import Console
 
 from mulligan.policies.errors import PolicyError
 from mulligan.runtime import policy_cli
+from mulligan.runtime.agent import arguments
+from mulligan.runtime.agent.errors import AgentMisused, ModelUnusable, RecordingInvalid
 from mulligan.runtime.diffs.detail import LINES
 from mulligan.runtime.diffs.lines import Bounds
 from mulligan.runtime.errors import SessionBroken, SessionUnknown, StepLetGo, StepUnknown, WorkspaceInvalid
@@ -94,7 +96,17 @@ def _complain(error: MulliganError | PolicyError, chosen: argparse.Namespace) ->
         console.print(f"  {printable(error.hint)}")
 
 
-_BAD_INPUT = (WorkspaceInvalid, NotebookInvalid, PolicyError, SessionUnknown, StepUnknown, StepLetGo)
+_BAD_INPUT = (
+    WorkspaceInvalid,
+    NotebookInvalid,
+    PolicyError,
+    SessionUnknown,
+    StepUnknown,
+    StepLetGo,
+    AgentMisused,
+    ModelUnusable,
+    RecordingInvalid,
+)
 
 
 def _exit_code(error: Exception) -> int:
@@ -233,6 +245,12 @@ def _interrupting(session: Session) -> Iterator[_Interrupts]:
         signal.signal(signal.SIGINT, before)
 
 
+def _agent(chosen: argparse.Namespace) -> int:
+    from mulligan.runtime.agent import command
+
+    return command.main(chosen, command.Means(_opened, _asking, _console, _finish))
+
+
 # -- diff --------------------------------------------------------------------------------------------------------
 
 
@@ -329,6 +347,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mulligan {version('mulligan')}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_run(commands.add_parser("run", help="run Python files or notebooks in a sandbox", epilog=EPILOG))
+    agent = commands.add_parser("agent", help="have a model do a task, in Python that is run in a sandbox")
+    arguments.add(agent)
+    _add_session(agent)
+    agent.set_defaults(command=lambda chosen: _agent(_checked(agent, chosen)))
     _add_diff(commands.add_parser("diff", help="what differs between two steps of a session"))
     _add_verify(commands.add_parser("verify", help="whether all that a session stored is undamaged"))
     _add_log(
@@ -362,11 +384,17 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     )
     add = run.add_argument
     add("files", nargs="+", metavar="FILE", help=".py or .ipynb; - is Python from standard input")
+    add("--diff", action="store_true", help="after each action, show what it changed in the files")
+    add("--undo-on-error", action="store_true", help="take back the action that failed before stopping")
+    _add_session(run)
+    run.set_defaults(command=lambda chosen: _run(_checked(run, chosen)))
+
+
+def _add_session(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add("--workspace", metavar="DIR", help="work on a copy of this folder (default: an empty one)")
     add("--commit", action="store_true", help="at the end, if all completed, write the changes to the folder")
-    add("--diff", action="store_true", help="after each action, show what it changed in the files")
     add("--keep", action="store_true", help="keep the session's files and snapshots, for `mulligan diff`")
-    add("--undo-on-error", action="store_true", help="take back the action that failed before stopping")
     add("--isolation", choices=("auto", "docker", "bubblewrap"), default="auto", help="default: auto")
     add("--image", metavar="IMAGE", help="the Docker image to use")
     add("--python", metavar="PATH", help="the interpreter that bubblewrap's sandbox uses")
@@ -377,7 +405,6 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     add("--timeout", type=_seconds, metavar="SECONDS", help="for each action (default: the policy's)")
     add("--state", type=Path, metavar="DIR", help="the folder that sessions are kept in")
     add("--json", action="store_true", help="one JSON object a line, for programs")
-    run.set_defaults(command=lambda chosen: _run(_checked(run, chosen)))
 
 
 def _add_diff(diff: argparse.ArgumentParser) -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mulligan.policies.policy import Policy
+    from mulligan.runtime.agent.agent import Agent
+    from mulligan.runtime.agent.budgets import Budgets
     from mulligan.runtime.checkpoint import Restoration
     from mulligan.runtime.diffs.diff import Diff
     from mulligan.runtime.outcome import Completed, Lost, Outcome, Raised, Refused, Reverted, TimedOut
@@ -27,8 +29,10 @@ if TYPE_CHECKING:
 #: import this package too, and have no use for all of it.
 _HOMES = {
     "Action": "runtime.step",
+    "Agent": "runtime.agent.agent",
     "Answer": "runtime.question",
     "AsyncSession": "runtime.session",
+    "Budgets": "runtime.agent.budgets",
     "Completed": "runtime.outcome",
     "Diff": "runtime.diffs.diff",
     "Lost": "runtime.outcome",
@@ -66,8 +70,10 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "Action",
+    "Agent",
     "Answer",
     "AsyncSession",
+    "Budgets",
     "Completed",
     "Diff",
     "Lost",
