@@ -33,12 +33,12 @@ from mulligan.policies.errors import PolicyError
 from mulligan.runtime import policy_cli
 from mulligan.runtime.agent import arguments
 from mulligan.runtime.agent.errors import AgentMisused, ModelUnusable, RecordingInvalid
+from mulligan.runtime.bringing import STAGINGS
 from mulligan.runtime.diffs.detail import LINES
 from mulligan.runtime.diffs.lines import Bounds
 from mulligan.runtime.errors import SessionBroken, SessionUnknown, StepLetGo, StepUnknown, WorkspaceInvalid
 from mulligan.runtime.jsonlines import JsonLines
 from mulligan.runtime.jupyter import kernelspec
-from mulligan.runtime.layering import STAGINGS
 from mulligan.runtime.ledger import read_head
 from mulligan.runtime.notebook import Cell, NotebookInvalid, parse_cells, read_cells
 from mulligan.runtime.past import forget, ledgers, list_sessions, open_ledger, open_past, verify

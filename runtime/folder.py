@@ -14,14 +14,13 @@ import hashlib
 import itertools
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-#: Deeper folders are refused: walking by descriptors costs the square of the depth.
-DEEPEST = 256
+from mulligan.runtime.walking import Found, LeftOut, Refused, folders, listed
 
 _BLOCK = 1 << 16
 _ZEROS = bytes(_BLOCK)
@@ -38,6 +37,9 @@ class Kind(StrEnum):
     FOLDER = "folder"
     LINK = "link"
     OTHER = "socket, pipe or device"
+
+
+_KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.FOLDER, stat.S_IFLNK: Kind.LINK}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,8 +82,7 @@ def key_of(status: os.stat_result) -> Key:
 
 
 def kind_of(status: os.stat_result) -> Kind:
-    kinds = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.FOLDER, stat.S_IFLNK: Kind.LINK}
-    return kinds.get(stat.S_IFMT(status.st_mode), Kind.OTHER)
+    return _KINDS.get(stat.S_IFMT(status.st_mode), Kind.OTHER)
 
 
 def points_outside(path: bytes, target: bytes) -> bool:
@@ -142,50 +143,15 @@ class Folder:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def children(self, path: bytes) -> list[tuple[bytes, os.stat_result]]:
+    def children(self, path: bytes) -> list[Found]:
         """Path and status of what is in one folder, in no order."""
-        found = []
-        with (
-            self.at(path) as at,
-            _opened(b".", os.O_RDONLY | _FOLDER, at) as listing,
-            os.scandir(listing) as entries,
-        ):
-            for entry in entries:
-                try:
-                    status = entry.stat(follow_symlinks=False)
-                except FileNotFoundError:
-                    continue
-                name = os.fsencode(entry.name)
-                found.append((path + b"/" + name if path else name, status))
-        return found
+        with self.at(path) as at, _opened(b".", os.O_RDONLY | _FOLDER, at) as listing:
+            return listed(listing, path)
 
-    def walk(
-        self,
-        refused: Callable[[bytes, OSError], None],
-        left_out: Callable[[bytes, bool], object] = lambda path, folder: False,
-    ) -> Iterator[tuple[bytes, os.stat_result]]:
-        """Everything below, a folder before what is in it, the content of one folder in a row.
-
-        A folder that cannot be read, or is too deep, is given to `refused` instead of being taken for empty. What is
-        `left_out`, given its path and whether it is a folder, is not looked into.
-        """
-        waiting = [b""]
-        while waiting:
-            folder = waiting.pop()
-            try:
-                found = self.children(folder)
-            except OSError as error:
-                refused(folder, error)
-                continue
-            found = [each for each in found if not left_out(each[0], stat.S_ISDIR(each[1].st_mode))]
+    def walk(self, refused: Refused, left_out: LeftOut | None = None) -> Iterator[Found]:
+        """Everything below, a folder before what is in it, the content of one folder in a row; as `folders` has it."""
+        for _, _, found in folders(self.descriptor, refused, left_out):
             yield from found
-            for path, status in found:
-                if not stat.S_ISDIR(status.st_mode):
-                    continue
-                if path.count(b"/") >= DEEPEST:
-                    refused(path, OSError(errno.ENAMETOOLONG, f"more than {DEEPEST} folders deep"))
-                else:
-                    waiting.append(path)
 
     def read(self, path: bytes, keep: Path | None = None) -> Entry | None:
         """What is at `path`, its content read; a regular file is also copied to `keep`, with its xattrs. The copy

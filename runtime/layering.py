@@ -16,44 +16,43 @@ from __future__ import annotations
 import fcntl
 import itertools
 import os
-import socket
 import stat
-import struct
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Container, Iterator, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mulligan.policies.exclusion import NOTHING, Exclusion
-from mulligan.runtime.errors import WorkspaceInvalid
 from mulligan.runtime.folder import Entry, Folder, Kind, key_of, kind_of
 from mulligan.runtime.importing import Count, Progress
+from mulligan.runtime.walking import Found, folders
 from mulligan.runtime.workspace import (
     MODE,
     UNREAD,
     Baseline,
     Staging,
-    Tree,
     checked,
+    content_of,
     leading_outside,
-    stage,
-    walk,
+    refuse,
 )
 from mulligan.sandbox import overlay
+from mulligan.sandbox.attributes import Names
 from mulligan.sandbox.snapshots.detector import filesystem_of
-from mulligan.sandbox.snapshots.lower import Lower, Seen, Which
+from mulligan.sandbox.snapshots.lower import Looked, Lower, LowerWatches, Which
 from mulligan.sandbox.snapshots.removal import remove_folder
+from mulligan.sandbox.snapshots.store import MOST_WATCHES
 
 #: from so many entries, or bytes, on a folder is laid beneath where it can be: to copy less is soon done, and a copy
 #: is nobody else's to change
 MANY, MUCH = 5_000, 256 << 20
-STAGINGS = ("auto", "copy", "overlay")
 #: files that changed less than this ago are not referred to: another change may leave the time as it is
 _SETTLED_NS = 20_000_000
 #: filesystems that can be mapped to another user, and report every change
 _LAYERS = frozenset(("ext4", "xfs", "btrfs", "f2fs"))
-_OF_THE_KERNEL = ("system.posix_acl_", "security.capability", "trusted.overlay.")
+_OF_THE_KERNEL = (b"system.posix_acl_", b"security.capability")
+_ELSEWHERE = "the session's own folder is on a filesystem that cannot be numbered with it"
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -79,10 +78,15 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Layered:
-    """`lower` is for the store, and closed by who has this."""
+    """`lower` and `watches` are for the store; who has this calls `close`."""
 
     baseline: Baseline
     lower: Lower
+    watches: LowerWatches
+
+    def close(self) -> None:
+        self.watches.close()
+        self.lower.close()
 
 
 def lay(
@@ -99,13 +103,15 @@ def lay(
     Raises NotLayered, and WorkspaceInvalid where the folder can be no workspace at all.
     """
     if os.geteuid() != 0:
-        raise NotLayered("it takes root to mount one")
+        raise NotLayered("without root no folder in it could be renamed")
     if not exclude.empty:
         raise NotLayered("what is excluded could come later, and would show through")
     real = checked(source, place.workspace)
     try:
-        with Folder.open(real) as original:
-            return _Laying(original, place, user).run(progress, only_large)
+        with Folder.open(real) as original, ExitStack() as resources:
+            layered = _Laying(original, place, user).run(resources, progress, only_large)
+            resources.pop_all()
+            return layered
     except OSError as error:
         unlay(place)
         raise NotLayered(f"the kernel or a filesystem refuses: {error.strerror or error}") from error
@@ -122,36 +128,35 @@ def unlay(place: Place) -> None:
         place.workspace.chmod(0o755)
 
 
-def engine_sees_mounts(engine: str) -> bool:
-    """Whether what is mounted here is seen by who makes the sandbox: a Docker engine may live among other mounts."""
-    if engine != "docker":
-        return True
-    address = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
-    try:
-        with socket.socket(socket.AF_UNIX) as asking:
-            asking.connect(address.removeprefix("unix://"))
-            said = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-        (pid, _, _) = struct.unpack("3i", said)
-        return os.stat(f"/proc/{pid}/ns/mnt").st_ino == os.stat("/proc/self/ns/mnt").st_ino
-    except OSError:
-        return False
-
-
 class _Laying:
+    """One try. What is looked at, and where it is watched from then on, is found in a single pass over the folder; the
+    mount is asked for the names alone, and for one file of each folder."""
+
     def __init__(self, original: Folder, place: Place, user: tuple[int, int]) -> None:
         self._original, self._place, self._user = original, place, user
+        self._tree: list[tuple[bytes, list[Found]]] = []  #: what is in each folder
+        self._odd: set[bytes] = set()  #: what the lower layer cannot show as a copy would be
+        self._adorned: set[bytes] = set()
+        self._names = Names()
+        self._count = self._bytes = 0
 
-    def run(self, progress: Progress | None, only_large: bool) -> Layered:
+    def run(self, resources: ExitStack, progress: Progress | None, only_large: bool) -> Layered:
         filesystem = filesystem_of(self._original.descriptor)
         if filesystem not in _LAYERS:
             raise NotLayered(
                 f"a filesystem like the folder's ({filesystem or 'unknown'}) is not laid beneath"
             )
-        tree = walk(self._original, NOTHING)
-        if only_large and len(tree) < MANY and _bytes(tree) < MUCH:
+        place = os.fsencode(self._place.workspace.name)
+        at = fcntl.fcntl(self._original.descriptor, fcntl.F_DUPFD_CLOEXEC, 0)
+        lower = Lower(place, self._original.path, at)
+        resources.callback(lower.close)
+        watches = LowerWatches(lower, MOST_WATCHES)
+        resources.callback(watches.close)
+        settled = time.time_ns() - _SETTLED_NS
+        owner = self._walk(watches)
+        if only_large and self._count < MANY and self._bytes < MUCH:
             raise NotLayered("it is small")
-        owner = self._owner(tree)
-        copied = self._fill_upper(tree, {path for path, status in self._odd(tree, owner)})
+        copied = self._fill_upper()
         self._place.workspace.chmod(0)  # where the mount is not seen, nobody works on what is beneath it
         overlay.mount(
             self._original.descriptor,
@@ -162,47 +167,55 @@ class _Laying:
             user=self._user,
         )
         with Folder.open(self._place.workspace) as merged:
-            entries, files = self._look(
-                tree, merged, copied, Count(progress, "looking through", len(tree), 0)
-            )
+            numbering = self._look(merged, copied, Count(progress, "looking through", self._count, 0))
+            entries, files = self._take_over(merged, copied, numbering, settled)
+        lower.looked = Looked(files, frozenset(self._adorned), numbering)
         baseline = Baseline(
             source=self._original.path,
             identity=self._original.identity,
             entries=entries,
-            left_out=tuple(path for path, status in tree if kind_of(status) is Kind.OTHER),
+            left_out=tuple(path for path, status in self._all() if kind_of(status) is Kind.OTHER),
             outside=frozenset(leading_outside(entries)),
             excluded=NOTHING,
         )
-        place = os.fsencode(self._place.workspace.name)
-        at = fcntl.fcntl(self._original.descriptor, fcntl.F_DUPFD_CLOEXEC, 0)
-        return Layered(baseline, Lower(place, self._original.path, files, at))
+        return Layered(baseline, lower, watches)
 
-    def _owner(self, tree: Tree) -> tuple[int, int]:
+    def _all(self) -> Iterator[Found]:
+        return itertools.chain.from_iterable(found for _, found in self._tree)
+
+    def _walk(self, watches: LowerWatches) -> tuple[int, int]:
         """Whose the folder is: the one who owns every folder in it, for those cannot be copied to change hands."""
         top = os.fstat(self._original.descriptor)
         owner = top.st_uid, top.st_gid
-        for path, status in tree:
-            if status.st_dev != top.st_dev:
-                raise NotLayered(f"something else is mounted in it: {_shown(path)}")
-            if stat.S_ISDIR(status.st_mode) and (status.st_uid, status.st_gid) != owner:
-                raise NotLayered(f"folders in it belong to several users: {_shown(path)}")
+        for folder, at, found in folders(self._original.descriptor, refuse, entering=watches.entering):
+            self._tree.append((folder, found))
+            self._count += len(found)
+            for path, status in found:
+                if status.st_dev != top.st_dev:
+                    raise NotLayered(f"something else is mounted in it: {_shown(path)}")
+                if _is_odd(status, owner) or self._has_special_attributes(at, path):
+                    if stat.S_ISDIR(status.st_mode) and (status.st_uid, status.st_gid) != owner:
+                        raise NotLayered(f"folders in it belong to several users: {_shown(path)}")
+                    self._odd.add(path)
+                self._bytes += content_of(status)
         return owner
 
-    def _odd(self, tree: Tree, owner: tuple[int, int]) -> Iterator[tuple[bytes, os.stat_result]]:
-        """What the lower layer cannot show as a copy would be."""
-        for folder, group in _by_folder(tree):
-            with self._original.at(folder) as at:
-                for path, status in group:
-                    if _is_odd(status, owner) or _has_special_attributes(at, path, status):
-                        yield path, status
+    def _has_special_attributes(self, at: int, path: bytes) -> bool:
+        names = self._names(at, path.rpartition(b"/")[2])
+        if not names:
+            return False
+        self._adorned.add(path)
+        if any(name.startswith(b"trusted.overlay.") for name in names):
+            raise NotLayered(f"it is a layer of another overlay: {_shown(path)}")
+        return any(name.startswith(_OF_THE_KERNEL) for name in names)
 
-    def _fill_upper(self, tree: Tree, odd: set[bytes]) -> dict[bytes, Entry]:
+    def _fill_upper(self) -> dict[bytes, Entry]:
         """Copy what is odd, and hide what is hidden. The entries of what was copied."""
         for folder in (self._place.layer, self._place.upper, self._place.work):
             folder.mkdir(mode=0o700)
-        hidden = [path for path, status in tree if kind_of(status) is Kind.OTHER]
-        wanted = odd | {above for path in (*odd, *hidden) for above in _above(path)}
-        few = [(path, status) for path, status in tree if path in wanted]
+        hidden = [path for path, status in self._all() if kind_of(status) is Kind.OTHER]
+        wanted = self._odd | {above for path in (*self._odd, *hidden) for above in _above(path)}
+        few = [(path, status) for path, status in self._all() if path in wanted]
         with Folder.open(self._place.upper) as upper:
             staging = Staging(self._original, upper, *self._user)
             staging.bring(few, Count(None, "copying", 0, 0))
@@ -212,67 +225,87 @@ class _Laying:
             staging.finish_folders(few)
         return staging.entries
 
-    def _look(
-        self, tree: Tree, merged: Folder, copied: dict[bytes, Entry], count: Count
-    ) -> tuple[dict[bytes, Entry], dict[bytes, Seen]]:
-        """The baseline, and the files that may be referred to, as they are seen through the mount."""
+    def _look(self, merged: Folder, copied: Container[bytes], count: Count) -> int:
+        """See that every name is there through the mount, as the kind of thing that it is. By what the numbers of
+        files' inodes differ there: overlayfs may mark them with their layer, all alike."""
         device = os.fstat(merged.descriptor).st_dev
-        before = time.time_ns() - _SETTLED_NS
-        entries: dict[bytes, Entry] = {}
-        files: dict[bytes, Seen] = {}
-        for folder, group in _by_folder(tree):
+        numberings: set[int] = set()
+        for folder, found in self._tree:
             with merged.at(folder) as at:
-                for path, status in group:
+                shown = _kinds(at)
+                for path, status in found:
                     count.add(0)
-                    if kind_of(status) is Kind.OTHER:
-                        continue
-                    found = os.stat(path.rpartition(b"/")[2], dir_fd=at, follow_symlinks=False)
-                    self._check(path, status, found, device)
-                    entries[path] = _entry(path, found, copied.get(path), at)
-                    below, above = Which.of(status), Which.of(found)
-                    unread = entries[path].kind is Kind.FILE and entries[path].content == UNREAD
-                    if unread and below[1:] == above[1:] and below.ctime_ns < before:
-                        files[path] = Seen(above, below)
+                    name, kind = path.rpartition(b"/")[2], kind_of(status)
+                    if kind is not Kind.OTHER and shown.get(name) is not kind:
+                        raise NotLayered(f"it is seen as another: {_shown(path)}")
+                for path, status in itertools.islice(_files(found, copied), 1):
+                    above = os.stat(path.rpartition(b"/")[2], dir_fd=at, follow_symlinks=False)
+                    if above.st_dev != device:
+                        raise NotLayered(_ELSEWHERE)
+                    if (above.st_uid, above.st_gid) != self._user:
+                        raise NotLayered(f"it is seen as another's: {_shown(path)}")
+                    numberings.add(above.st_ino ^ status.st_ino)
+        if len(numberings) > 1:
+            raise NotLayered(_ELSEWHERE)
+        return numberings.pop() if numberings else 0
+
+    def _take_over(
+        self, merged: Folder, copied: Mapping[bytes, Entry], numbering: int, settled: int
+    ) -> tuple[dict[bytes, Entry], dict[bytes, Which]]:
+        """The baseline, and the files that may be referred to."""
+        entries: dict[bytes, Entry] = {}
+        files: dict[bytes, Which] = {}
+        for path, status in self._all():
+            kind, mode = kind_of(status), status.st_mode & MODE
+            if kind is Kind.FOLDER:
+                entries[path] = Entry(kind=kind, mode=mode)
+            elif path in copied:
+                if (found := merged.status(path)) is not None:
+                    entries[path] = replace(copied[path], key=key_of(found))
+            elif kind is not Kind.OTHER:
+                key = status.st_ino ^ numbering, status.st_ctime_ns, status.st_size
+                if kind is Kind.LINK:
+                    target = self._target(path)
+                    entries[path] = Entry(kind=kind, mode=0, content=target, key=key)
+                    continue
+                entries[path] = Entry(kind=kind, mode=mode, size=status.st_size, content=UNREAD, key=key)
+                if status.st_ctime_ns < settled:
+                    files[path] = Which.of(status)
         return entries, files
 
-    def _check(self, path: bytes, below: os.stat_result, above: os.stat_result, device: int) -> None:
-        if above.st_dev != device:
-            raise NotLayered("the session's own folder is on a filesystem that cannot be numbered with it")
-        if kind_of(above) is not kind_of(below) or (above.st_uid, above.st_gid) != self._user:
-            raise NotLayered(f"it is seen as another: {_shown(path)}")
+    def _target(self, path: bytes) -> bytes:
+        with self._original.parent(path) as (at, name):
+            return os.readlink(name, dir_fd=at)
 
 
-def _entry(path: bytes, found: os.stat_result, copied: Entry | None, at: int) -> Entry:
-    kind = kind_of(found)
-    if kind is Kind.FOLDER:
-        return Entry(kind=kind, mode=found.st_mode & MODE)
-    if copied is not None:
-        return replace(copied, key=key_of(found))
-    if kind is Kind.LINK:
-        target = os.readlink(path.rpartition(b"/")[2], dir_fd=at)
-        return Entry(kind=kind, mode=0, content=target, key=key_of(found))
-    return Entry(kind=kind, mode=found.st_mode & MODE, size=found.st_size, content=UNREAD, key=key_of(found))
+def _kinds(at: int) -> dict[bytes, Kind]:
+    """What is in a folder, by its name."""
+    listing = os.open(".", _FOLDER, dir_fd=at)
+    try:
+        with os.scandir(listing) as entries:
+            return {os.fsencode(entry.name): _kind(entry) for entry in entries}
+    finally:
+        os.close(listing)
+
+
+def _kind(entry: os.DirEntry[str]) -> Kind:
+    if entry.is_file(follow_symlinks=False):
+        return Kind.FILE
+    if entry.is_dir(follow_symlinks=False):
+        return Kind.FOLDER
+    return Kind.LINK if entry.is_symlink() else Kind.OTHER
+
+
+def _files(found: list[Found], copied: Container[bytes]) -> Iterator[Found]:
+    """Those that are shown as they lie below."""
+    return (each for each in found if kind_of(each[1]) is Kind.FILE and each[0] not in copied)
 
 
 def _is_odd(status: os.stat_result, owner: tuple[int, int]) -> bool:
-    several = not stat.S_ISDIR(status.st_mode) and status.st_nlink > 1
-    special = not stat.S_ISLNK(status.st_mode) and stat.S_IMODE(status.st_mode) & ~MODE
+    mode = status.st_mode
+    several = status.st_nlink > 1 and not stat.S_ISDIR(mode)
+    special = mode & 0o7000 and not stat.S_ISLNK(mode)
     return several or bool(special) or (status.st_uid, status.st_gid) != owner
-
-
-def _has_special_attributes(at: int, path: bytes, status: os.stat_result) -> bool:
-    where = b"/proc/self/fd/%d/%s" % (at, path.rpartition(b"/")[2])
-    try:
-        names = os.listxattr(where, follow_symlinks=False)
-    except OSError:
-        return False
-    if any(name.startswith("trusted.overlay.") for name in names):
-        raise NotLayered(f"it is a layer of another overlay: {_shown(path)}")
-    return any(name.startswith(_OF_THE_KERNEL) for name in names)
-
-
-def _by_folder(tree: Tree) -> Iterable[tuple[bytes, Iterator[tuple[bytes, os.stat_result]]]]:
-    return itertools.groupby(tree, key=lambda item: item[0].rpartition(b"/")[0])
 
 
 def _above(path: bytes) -> Iterator[bytes]:
@@ -280,55 +313,5 @@ def _above(path: bytes) -> Iterator[bytes]:
         yield path
 
 
-def _bytes(tree: Tree) -> int:
-    return sum(status.st_size for _, status in tree if stat.S_ISREG(status.st_mode))
-
-
 def _shown(path: bytes) -> str:
     return ascii(os.fsdecode(path))[1:-1]
-
-
-@dataclass(frozen=True, slots=True)
-class Brought:
-    """The user's folder as the session has it, and in words by which way; `layered` where it lies beneath."""
-
-    baseline: Baseline
-    how: str
-    layered: Layered | None = None
-
-
-def bring(
-    source: Path | None,
-    place: Place,
-    *,
-    staging: str,
-    obstacle: str,
-    user: tuple[int, int],
-    progress: Progress | None,
-    exclude: Exclusion,
-) -> Brought:
-    """Lay the user's folder beneath the workspace, or copy it. `staging` is "auto" (lay a large one beneath where that
-    can be), "copy", or "overlay" (WorkspaceInvalid where it cannot be). `obstacle` is why nothing can be laid beneath
-    this session, if so. Raises WorkspaceInvalid."""
-    if staging not in STAGINGS:
-        raise WorkspaceInvalid(
-            f"staging is {', '.join(map(repr, STAGINGS))}, not {staging!r}", hint="'auto' is the default"
-        )
-    uid, gid = user
-    why = "it was asked for"
-    if source is not None and staging != "copy":
-        try:
-            if obstacle:
-                raise NotLayered(obstacle)
-            only_large = staging == "auto"
-            layered = lay(source, place, user=user, progress=progress, exclude=exclude, only_large=only_large)
-            return Brought(layered.baseline, "an overlay: nothing is copied", layered)
-        except NotLayered as error:
-            why = str(error)
-    if source is not None and staging == "overlay":
-        raise WorkspaceInvalid(
-            f"the workspace {source} cannot be laid beneath the session: {why}",
-            hint="with staging='auto' it is copied instead",
-        )
-    baseline = stage(source, place.workspace, uid=uid, gid=gid, progress=progress, exclude=exclude)
-    return Brought(baseline, f"a copy: {why}" if source is not None else "empty")

@@ -32,6 +32,7 @@ from mulligan.policies.errors import PolicyError
 from mulligan.policies.exclusion import Exclusion
 from mulligan.policies.policy import Policy
 from mulligan.runtime.approvals import Asking
+from mulligan.runtime.bringing import STARTED, check_staging
 from mulligan.runtime.errors import PoolClosed
 from mulligan.runtime.grants import grant_limits, grant_network, grant_secrets
 from mulligan.runtime.importing import Progress
@@ -124,16 +125,22 @@ class Pool:
         exclude: Sequence[str] = (),
         progress: Progress | None = None,
         keep: bool = False,
+        staging: str = "auto",
     ) -> Session:
         """A session on a copy of `workspace`, in a sandbox that waits; in a new one where none does.
 
         `policy` is the pool's when None. Another may differ in all but what an engine enforces, for a sandbox that was
-        started cannot be given other limits: PolicyError. Raises PoolClosed, and what `mulligan.open` does.
+        started cannot be given other limits: PolicyError. Nothing can be laid beneath one either: with `staging`
+        "overlay" this raises WorkspaceInvalid. Raises PoolClosed, and what `mulligan.open` does.
         Warns (PoolWarning), once for each reason, when the pool cannot be filled up in the background.
         """
         rules = protecting(self._policy if policy is None else policy, protect)
         self._check_limits(rules)
-        task = Task(None if workspace is None else Path(workspace), rules, progress, keep, Exclusion(exclude))
+        source = None if workspace is None else Path(workspace)
+        check_staging(
+            source, staging, STARTED
+        )  # also where one would be started now: what is told is one thing
+        task = Task(source, rules, progress, keep, Exclusion(exclude), staging)
         while (session := self._take()) is not None:
             if self._is_sound(session):
                 return self._hand_out(session, task)
@@ -149,6 +156,7 @@ class Pool:
         exclude: Sequence[str] = (),
         progress: Progress | None = None,
         keep: bool = False,
+        staging: str = "auto",
     ) -> AsyncSession:
         """As `open`, for event loops."""
         job = partial(
@@ -159,6 +167,7 @@ class Pool:
             exclude=exclude,
             progress=progress,
             keep=keep,
+            staging=staging,
         )
         return AsyncSession(await asyncio.to_thread(job))
 

@@ -29,6 +29,7 @@ from mulligan.policies.policy import Policy
 from mulligan.policies.protection import Protection, check_glob
 from mulligan.runtime import commit as committing
 from mulligan.runtime.approvals import Approvals, Asking, on_loop
+from mulligan.runtime.bringing import STARTED, Brought, bring, engine_sees_mounts
 from mulligan.runtime.checkpoint import Checkpoints, Restoration
 from mulligan.runtime.commit import Commit
 from mulligan.runtime.diffs.diff import Diff
@@ -46,7 +47,7 @@ from mulligan.runtime.grants import (
 )
 from mulligan.runtime.history import History
 from mulligan.runtime.importing import Count, Progress
-from mulligan.runtime.layering import Brought, Place, bring, engine_sees_mounts, unlay
+from mulligan.runtime.layering import Place, unlay
 from mulligan.runtime.ledger import Ledger
 from mulligan.runtime.matter import Decided
 from mulligan.runtime.network import Network
@@ -501,7 +502,7 @@ class Session:
         self._start(engine)
 
     def _take_up(self, task: Task) -> None:
-        self._stage(task, "its sandbox was started before it")
+        self._stage(task, STARTED)
         staged = tick()
         self._begin(task)
         await_tick(staged)
@@ -574,7 +575,7 @@ class Session:
         self._baseline = self._brought.baseline
         if self._brought.layered is not None:
             self._resources.callback(unlay, place)
-            self._resources.callback(self._brought.layered.lower.close)
+            self._resources.callback(self._brought.layered.close)
 
     def _start(self, engine: Engine) -> None:
         engine.reap()
@@ -583,7 +584,7 @@ class Session:
         self._store = SnapshotStore.open(self.folders.files, self.folders.store)
         self._resources.callback(self._store.close)
         if self._brought.layered is not None:
-            self._store.lie_on(self._brought.layered.lower)
+            self._store.lie_on(self._brought.layered.lower, self._brought.layered.watches)
 
     def _begin(self, task: Task) -> None:
         resources, folders, policy = self._resources, self.folders, task.policy

@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mulligan.runtime.folder import DEEPEST, Folder, copy_xattrs
+from mulligan.runtime.folder import Folder, copy_xattrs
+from mulligan.runtime.walking import DEEPEST
 
 _REDIRECT = "trusted.overlay.redirect"
 _NEW = b".unfolded-"

@@ -183,7 +183,7 @@ class Staging:
         except FileNotFoundError:  # the user removed it while we copied
             return
         except OSError as error:
-            _refuse(path, error)
+            refuse(path, error)
 
     def _link(self, name: bytes, status: os.stat_result, there: int, here: int) -> Entry:
         target = os.readlink(name, dir_fd=there)
@@ -252,7 +252,7 @@ def walk(original: Folder, exclude: Exclusion) -> Tree:
     def left_out(path: bytes, folder: bool) -> bool:
         return exclude.glob_of(path, folder=folder) is not None
 
-    return list(original.walk(_refuse, left_out))
+    return list(original.walk(refuse, left_out))
 
 
 def content_of(status: os.stat_result) -> int:
@@ -275,5 +275,6 @@ def _own(descriptor: int, uid: int, gid: int) -> None:
         os.fchown(descriptor, uid, gid)
 
 
-def _refuse(path: bytes, error: OSError) -> None:
+def refuse(path: bytes, error: OSError) -> None:
+    """An error that names the path."""
     raise OSError(error.errno, error.strerror, path) from error

@@ -20,8 +20,9 @@ from __future__ import annotations
 import os
 import stat
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,29 +51,32 @@ class Which(NamedTuple):
         return cls(st.st_ino, st.st_ctime_ns, st.st_size)
 
 
-class Seen(NamedTuple):
-    """A file through the overlay, and what it is below: overlayfs may give it another inode number."""
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What was found in the user's folder: the files that may be referred to, by their paths there, and which of them
+    have extended attributes. Through the overlay the number of each file's inode is xored with `numbering`."""
 
-    above: Which
-    below: Which
+    files: Mapping[bytes, Which]
+    adorned: Container[bytes] = ()
+    numbering: int = 0
 
 
 class Lower:
-    """`place` is where it lies in the tree, `folder` where it is; `files` are those that may be referred to, by their
-    paths in the folder. Without them it only opens what was referred to before. `at` is the folder itself, open, to be
-    closed by `close`: it is found then though the user moves it."""
+    """`place` is where it lies in the tree, `folder` where it is. Without having `looked` it only opens what was
+    referred to before. `at` is the folder itself, open, to be closed by `close`: it is found then though the user moves
+    it."""
 
     def __init__(
         self,
         place: bytes,
         folder: Path,
-        files: Mapping[bytes, Seen] | None = None,
         at: int | None = None,
     ) -> None:
         self.place = place
         self.folder = folder
+        self.looked = Looked({})
         self.lost: set[bytes] = set()  #: references that were asked for in vain
-        self._files = files or {}
+        self._inside = place + b"/"
         self._at = at
 
     def close(self) -> None:
@@ -82,11 +86,17 @@ class Lower:
 
     def reference(self, path: bytes, st: os.stat_result) -> bytes | None:
         """The reference for a file of the tree that has this status; None where it is not just the user's."""
-        inner = path.removeprefix(self.place + b"/")
-        seen = self._files.get(inner)
-        if seen is None or inner == path or seen.above != Which.of(st):
+        if not path.startswith(self._inside):
             return None
-        return REFERENCE + _WHICH.pack(*seen.below) + inner
+        inner = path[len(self._inside) :]
+        which = self.looked.files.get(inner)
+        if which is None or which != (st.st_ino ^ self.looked.numbering, st.st_ctime_ns, st.st_size):
+            return None
+        return REFERENCE + _WHICH.pack(*which) + inner
+
+    def is_adorned(self, path: bytes) -> bool:
+        """Whether a file of the tree that may be referred to has extended attributes."""
+        return path[len(self._inside) :] in self.looked.adorned
 
     @contextmanager
     def open(self, reference: bytes) -> Iterator[int]:
@@ -146,25 +156,28 @@ def _inner(reference: bytes) -> bytes:
 
 
 class LowerWatches:
-    """Tells where the user changed their folder since the watches were set. `limit` bounds how many there are."""
+    """Tells where the user changed their folder since the watches were set. `limit` bounds how many there are. Whoever
+    lists the folder first says of each folder that it is `entering` it: none is missed that comes meanwhile."""
 
     def __init__(self, lower: Lower, limit: int) -> None:
         self._lower = lower
-        self._limit = limit
         self._touched: set[bytes] = set()
-        self._watches: Watches | None = None
+        with lower.at(b"") as fd:
+            self._watches = Watches.make(limit, filesystem_of(fd) or "")
         self._below: dict[bytes, int] = {}  #: the inode of each folder of theirs
         self._above: dict[bytes, int] = {}  #: and as it was seen in the tree at first
         self._numbered_alike = False
-        self.why = ""  #: why everything is looked at each time, if so
+        #: why everything is looked at each time, if so
+        self.why = "" if self._watches is not None else "there is no inotify"
 
-    def begin(self) -> None:
-        """Watch each folder of the user's, before what is in it is listed: none is missed that comes meanwhile."""
-        with self._lower.at(b"") as fd:
-            self._watches = Watches.make(self._limit, filesystem_of(fd) or "")
+    def entering(self, folder: bytes, fd: int) -> None:
+        """Watch a folder that is open as `fd` from now on."""
         if self._watches is None:
-            self.why = "there is no inotify"
-        self._arm_below(b"")
+            return
+        self._watches.arm(folder, fd)
+        self._note(folder, os.fstat(fd).st_ino)
+        if self._watches.detection.name == "scan":
+            self._stop(self._watches.detection.why)
 
     def remember(self, manifest: Manifest) -> None:
         """How the first snapshot has the folders: that they were not moved yet is known then alone."""
@@ -211,14 +224,6 @@ class LowerWatches:
         self.close()
         self._watches, self.why = None, why
 
-    def _arm(self, folder: bytes) -> None:
-        if self._watches is not None:
-            with suppress(OSError), self._lower.at(folder) as fd:  # gone: its parent's watch tells
-                self._watches.arm(folder, fd)
-                self._note(folder, os.fstat(fd).st_ino)
-            if self._watches.detection.name == "scan":
-                self._stop(self._watches.detection.why)
-
     def _note(self, folder: bytes, inode: int) -> None:
         """Which folder of theirs has this path; where it is another than it was, what was seen of that one is void."""
         if self._below.setdefault(folder, inode) != inode:
@@ -230,9 +235,8 @@ class LowerWatches:
         todo = [top]
         while todo and self._watches is not None:
             folder = todo.pop()
-            self._arm(folder)
-            with suppress(OSError), self._lower.at(folder) as fd, os.scandir(fd) as items:
-                for item in items:
-                    if item.is_dir(follow_symlinks=False):
-                        name = os.fsencode(item.name)
-                        todo.append(folder + b"/" + name if folder else name)
+            with suppress(OSError), self._lower.at(folder) as fd:  # gone: its parent's watch tells
+                self.entering(folder, fd)
+                with os.scandir(fd) as items:
+                    inner = [os.fsencode(item.name) for item in items if item.is_dir(follow_symlinks=False)]
+                todo += [folder + b"/" + name if folder else name for name in inner]

@@ -72,7 +72,10 @@ class Manifest:
     def put(self, path: bytes, known: Known) -> None:
         parent, name = split(path)
         self._unlink(path)
-        self.folders.setdefault(parent, {})[name] = known
+        entries = self.folders.get(parent)
+        if entries is None:
+            entries = self.folders[parent] = {}
+        entries[name] = known
         if known.entry.kind is Kind.FOLDER:
             self.folders.setdefault(path, {})
             if too_deep(path):

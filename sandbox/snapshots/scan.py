@@ -36,6 +36,9 @@ _NAMES = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 #: What an open says when the path is not what it was a moment ago.
 _MOVED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.EINVAL, errno.ENXIO}
 
+#: Names in a folder, and what is said of them.
+Found = list[tuple[bytes, os.stat_result]]
+
 
 class Scan:
     """One pass. Changes the manifest as it goes: when `run` raises, the manifest must be built anew.
@@ -193,7 +196,10 @@ class Scan:
         inner = []
         left = self._manifest.folders.get(folder, {}).copy()
         prefix = folder + b"/" if folder else b""
-        for name, st in self._list(folder, left, everywhere):
+        found = self._list(folder, left, everywhere)
+        if not left and self._lower and not self._passing:
+            found = self._take_over(folder, found, self._lower)
+        for name, st in found:
             known = was = left.pop(name, None)
             moved = was is None or was.ctime_ns != st.st_ctime_ns or was.ino != st.st_ino
             if moved or not (self._times_tell or stat.S_ISDIR(st.st_mode)):
@@ -210,13 +216,30 @@ class Scan:
         inner.sort(reverse=True)
         return inner
 
-    def _list(
-        self, folder: bytes, left: dict[bytes, Known], everywhere: bool
-    ) -> list[tuple[bytes, os.stat_result]]:
+    def _take_over(self, folder: bytes, found: Found, lower: Lower) -> Found:
+        """Of a folder of which nothing is known, the files that are the user's and have no attributes, by what `found`
+        says of them: none of it need be opened. The rest. A number that is given to another file meanwhile comes with
+        another change time."""
+        rest: Found = []
+        prefix = folder + b"/" if folder else b""
+        entries, before = self._manifest.folders.setdefault(folder, {}), self._before
+        for name, st in found:
+            path = prefix + name
+            reference = lower.reference(path, st)
+            if reference is None or lower.is_adorned(path):
+                rest.append((name, st))
+                continue
+            before.setdefault(path, None)
+            entries[name] = self._plain(st, Kind.FILE, (), reference, st.st_size)
+            if self._looked_at is not None:
+                self._looked_at(st.st_size)
+        return rest
+
+    def _list(self, folder: bytes, left: dict[bytes, Known], everywhere: bool) -> Found:
         """Arm a folder and read it. What is as it was known is taken out of `left` at once, for that is nearly all;
         what is found is the rest, and folders that have to be visited.
         """
-        found = []
+        found: Found = []
         try:
             fd = self._folders.at(folder)
             self._detector.arm(folder, fd)
@@ -308,11 +331,10 @@ class Scan:
         data: bytes | None = None,
         size: int = 0,
     ) -> Known:
-        entry = Entry(
-            kind, stat.S_IMODE(st.st_mode), st.st_uid, st.st_gid, size, st.st_mtime_ns, data, xattrs
-        )
+        mode, ctime_ns = stat.S_IMODE(st.st_mode), st.st_ctime_ns
+        entry = Entry(kind, mode, st.st_uid, st.st_gid, size, st.st_mtime_ns, data, xattrs)
         links = 1 if kind is Kind.FOLDER else st.st_nlink
-        return Known(st.st_ino, st.st_ctime_ns if st.st_ctime_ns < self._settled_ns else DIRTY, links, entry)
+        return Known(st.st_ino, ctime_ns if ctime_ns < self._settled_ns else DIRTY, links, entry)
 
     def _put(self, path: bytes, known: Known | None, found: Known) -> None:
         if known is not None:
@@ -323,7 +345,8 @@ class Scan:
             elif known.entry.links and found.nlink > 1:
                 found = found._replace(entry=replace(found.entry, links=known.entry.links))
         self._note(path, known)
-        self._note(path, found)
+        if found.nlink > 1:
+            self._inodes.add(found.ino)
         self._manifest.put(path, found)
 
     def _gone(self, path: bytes, known: Known) -> None:

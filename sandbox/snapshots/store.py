@@ -96,13 +96,11 @@ class SnapshotStore(StoreReader):
         store._resume()
         return store
 
-    def lie_on(self, lower: Lower, *, watches: int = MOST_WATCHES) -> None:
-        """Refer to the files of `lower`, and watch its folders. Before the first snapshot."""
+    def lie_on(self, lower: Lower, watches: LowerWatches) -> None:
+        """Refer to the files of `lower`, and look where its `watches` tell. Before the first snapshot."""
         self._index.lie_on(lower.place, os.fsencode(lower.folder))
         self._blobs.lower = lower
-        self._below = LowerWatches(lower, watches)
-        self._resources.callback(self._below.close)
-        self._below.begin()
+        self._below = watches
 
     @property
     def head(self) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ import mulligan
 from mulligan import Session, Step
 from mulligan.policies.exclusion import NOTHING
 from mulligan.runtime import checkpoint, layering, unfolding
+from mulligan.runtime.bringing import bring
 from mulligan.runtime.errors import WorkspaceInvalid
 from mulligan.runtime.folder import Folder
 from mulligan.sandbox.snapshots.reader import StoreReader
@@ -236,12 +238,15 @@ def test_a_large_folder_lies_beneath_by_itself_and_a_small_one_is_copied(
 
 
 def test_where_it_cannot_lie_beneath_it_is_copied_or_refused_and_nothing_stays_mounted(
-    tmp_path: Path,
+    work: Path, tmp_path: Path
 ) -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
         (Path(name) / "a").write_text("a")
         with pytest.raises(WorkspaceInvalid, match="cannot be laid beneath the session: a filesystem"):
             mulligan.open(name, isolation="bubblewrap", state=tmp_path / "state", staging="overlay")
+    with pytest.raises(WorkspaceInvalid, match="session: the session's files are to be kept") as refused:
+        mulligan.open(work, isolation="bubblewrap", state=tmp_path / "state", staging="overlay", keep=True)
+    assert refused.value.hint == "with staging='auto' it is copied instead"
     with pytest.raises(WorkspaceInvalid, match="staging is 'auto', 'copy', 'overlay', not 'link'"):
         mulligan.open(tmp_path, isolation="bubblewrap", state=tmp_path / "state", staging="link")
     assert str(tmp_path) not in Path("/proc/self/mounts").read_text()
@@ -264,6 +269,53 @@ def test_folders_of_several_users_are_copied(work: Path, tmp_path: Path) -> None
     with pytest.raises(layering.NotLayered, match="belong to several users: d/e"):
         layering.lay(work, place, user=(1000, 1000), exclude=NOTHING, only_large=False)
     assert not place.layer.exists() and not os.path.ismount(place.workspace)
+
+
+def test_a_layer_of_another_overlay_is_copied(work: Path, tmp_path: Path) -> None:
+    place = layering.Place(tmp_path / "files" / "workspace", tmp_path / "layer")
+    place.workspace.mkdir(parents=True)
+    held = sorted(os.listdir("/proc/self/fd"))
+    os.setxattr(work / "d", "trusted.overlay.opaque", b"x")
+    with pytest.raises(layering.NotLayered, match="a layer of another overlay: d"):
+        layering.lay(work, place, user=(1000, 1000), exclude=NOTHING, only_large=False)
+    assert sorted(os.listdir("/proc/self/fd")) == held  # neither watches nor the folder stay open
+
+
+def test_a_file_with_attributes_is_referred_to_and_has_them_again(work: Path, tmp_path: Path) -> None:
+    os.setxattr(work / "a", "user.kept", b"theirs")
+    settled = (work / "a").stat().st_ctime_ns + 2 * layering._SETTLED_NS
+    while time.time_ns() < settled:
+        time.sleep(0.005)
+    with mulligan.open(work, isolation="bubblewrap", state=tmp_path / "state", staging="overlay") as session:
+        assert [path for path in session.folders.store.rglob("*/*") if path.is_file()] == []
+        run(session, "import os; os.removexattr('a', 'user.kept'); os.setxattr('b', 'user.new', b'mine')")
+        assert session.undo().stands == ()
+        assert os.getxattr(session.workspace / "a", "user.kept") == b"theirs"
+        assert os.listxattr(session.workspace / "b") == []
+
+
+def test_an_ordinary_user_has_a_copy_and_is_told_why(tmp_path: Path) -> None:
+    def as_nobody() -> None:
+        os.setgid(65534)
+        os.setuid(65534)
+        place = layering.Place(mine / "files" / "workspace", mine / "layer")
+        asked: dict[str, Any] = {"obstacle": "", "user": (65534, 65534), "progress": None, "exclude": NOTHING}
+        said = bring(work, place, staging="auto", **asked).how
+        with pytest.raises(WorkspaceInvalid, match="without root no folder in it could be renamed"):
+            bring(work, place, staging="overlay", **asked)
+        (mine / "said").write_text(said + (place.workspace / "a").read_text())
+
+    with tempfile.TemporaryDirectory() as name:
+        mine, work = Path(name) / "mine", Path(name) / "work"
+        mine.mkdir()
+        work.mkdir()
+        (work / "a").write_text("!")
+        for folder in (Path(name), mine):
+            os.chown(folder, 65534, 65534)
+        child = multiprocessing.get_context("fork").Process(target=as_nobody)
+        child.start()
+        child.join(60)
+        assert (mine / "said").read_text() == "a copy: without root no folder in it could be renamed!"
 
 
 KILLED = """

@@ -113,6 +113,16 @@ def test_warm_code_is_run_again_where_the_first_twin_is_gone_and_that_is_said(po
         assert said(session, "print(decimal.__name__)") == "decimal"
 
 
+def test_nothing_is_laid_beneath_a_sandbox_that_waited(pool: Pool, folder: Path) -> None:
+    with pytest.raises(WorkspaceInvalid, match="session: its sandbox was started before it") as refused:
+        pool.open(folder, staging="overlay")
+    assert refused.value.hint == "with staging='auto' it is copied instead"
+    with pytest.raises(WorkspaceInvalid, match="not 'link'"):
+        pool.open(folder, staging="link")
+    with pool.open(folder, staging="copy") as session:
+        assert session.report.workspace.startswith("a copy")
+
+
 def test_reset_gives_a_clean_kernel_and_clean_files_again_and_again(pool: Pool, folder: Path) -> None:
     with pool.open(folder) as session:
         for _ in range(3):
