@@ -87,6 +87,8 @@ def _turn(file: Path, megabytes: int, keeper: Store | Copy) -> Turn:
     def turn(n: int) -> Mapping[str, float]:
         _fill(file, megabytes, n + 1)
         took = {f"snapshot of {megabytes} MB changed in one file": seconds(keeper.save)}
+        _patch(file, megabytes, n)
+        took[f"snapshot of {megabytes} MB with 4 KB changed"] = seconds(keeper.save)
         took[f"undo of {megabytes} MB changed in one file"] = seconds(keeper.load)
         if not _holds(file, 0):
             raise RuntimeError("it was not undone")
@@ -101,6 +103,12 @@ def _fill(file: Path, megabytes: int, seed: int) -> None:
     with open(file, "rb+" if file.exists() else "wb") as opened:
         for _ in range(megabytes):
             opened.write(random_.randbytes(1_000_000))
+
+
+def _patch(file: Path, megabytes: int, n: int) -> None:
+    with open(file, "rb+") as opened:
+        opened.seek(n % megabytes * 1_000_000)
+        opened.write(b"changed!" * 512)
 
 
 def _holds(file: Path, seed: int) -> bool:

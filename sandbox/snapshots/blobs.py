@@ -14,7 +14,7 @@ import itertools
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -34,6 +34,8 @@ _FEW = 1 << 18
 _AT_ONCE = 900
 #: Bytes of a pack that may lie idle before they are given back.
 _SLACK = 1 << 16
+#: Large contents whose segments are remembered.
+_REMEMBERED = 256
 _PARTIAL = ".partial"
 _PACK, _LARGE = re.compile(r"pack-([0-9]{8,})"), re.compile(r"[0-9a-f]{64}")
 _HINT = "The store's disk or somebody changed it: verify() names all that is damaged. Other contents are unharmed."
@@ -49,6 +51,7 @@ class Blobs:
         self._size_of_new = 0
         self._few = bytearray()
         self._begun = self._spilled = False
+        self._segments: dict[bytes, content.Segments] = {}  #: of the clones that were made last
         self._number = 0
         self._offset = 0
         self._reading: tuple[int, int] | None = None
@@ -107,31 +110,44 @@ class Blobs:
         if self._pack is not None or len(self._few) > _FEW:
             self._spill()
 
-    def add_large(self, fd: int, *, likely_here: bool) -> tuple[bytes, int]:
+    def add_large(self, fd: int, *, likely_here: bool, was: bytes | None = None) -> tuple[bytes, int]:
         """Keep the content of an open file; its key and length. `likely_here` spares the copy if it is kept
-        already.
+        already. `was` is the key of what the file held before, if any: a clone is read where it differs from that.
         """
-        if likely_here:
-            key, size = content.large_key(fd)
-            if self._has(key):
-                return key, size
         self._begun = True
         partial = self._large / f"new{_PARTIAL}"
         with _opened(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC) as copied:
             if content.clone(fd, copied):
-                key, size = content.large_key(copied)
+                key, size = self._clone_key(copied, was)
             else:
+                if likely_here:
+                    key, size = content.large_key(fd)
+                    if self._has(key):
+                        partial.unlink()
+                        return key, size
                 self._leave_room(os.fstat(fd).st_blocks * 512)
                 key, size = content.copy(fd, copied)
+            if self._has(key):
+                partial.unlink()
+                return key, size
             os.fdatasync(copied)
             taken = os.fstat(copied).st_blocks * 512
-        if self._has(key):
-            partial.unlink()
-        else:
-            self._added += taken
-            partial.rename(self._large / key.hex())
-            self.pending[key] = Place(0, 0, size)
+        self._added += taken
+        partial.rename(self._large / key.hex())
+        self.pending[key] = Place(0, 0, size)
         return key, size
+
+    def _clone_key(self, clone: int, was: bytes | None) -> tuple[bytes, int]:
+        like, known = None, None if was is None else self._segments.get(was)
+        with ExitStack() as opened:
+            if was is not None and known is not None:
+                with suppress(OSError):
+                    like = opened.enter_context(_opened(self._large / was.hex(), os.O_RDONLY))
+            key, made = content.clone_key(clone, like, known)
+        self._segments[key] = made
+        if len(self._segments) > _REMEMBERED:
+            del self._segments[next(iter(self._segments))]
+        return key, made.size
 
     def capture(self, reference: bytes) -> None:
         """Keep what a reference stands for, because the path is about to be another. Where the user has changed it
@@ -391,7 +407,7 @@ class Unkept:
     def add_small(self, data: bytes, known: bytes | None) -> bytes:
         return content.small_key(data)
 
-    def add_large(self, fd: int, *, likely_here: bool) -> tuple[bytes, int]:
+    def add_large(self, fd: int, *, likely_here: bool, was: bytes | None = None) -> tuple[bytes, int]:
         """Another name each time, unless the content may well be one that is kept."""
         if likely_here:
             return content.large_key(fd)

@@ -16,9 +16,12 @@ import hashlib
 import itertools
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
+
+from mulligan.sandbox.snapshots import extents
 
 _PAGE = 4096
 _BLOCK = 1 << 16
@@ -53,6 +56,35 @@ def large_key(fd: int) -> tuple[bytes, int]:
     return _key(size, ((at, partial(_digest_at, fd, at, stop)) for at, stop in _segments(fd, size))), size
 
 
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """The digests of a large content's segments, by where each begins, but of those that are all zeros; `size` is the
+    content's. They prove themselves: its key is made of them."""
+
+    size: int
+    digests: Mapping[int, bytes]
+
+
+def clone_key(clone: int, like: int | None = None, known: Segments | None = None) -> tuple[bytes, Segments]:
+    """The key of a clone, and what it was made of. What is the same blocks as in `like`, another clone, whose segments
+    are `known`, is not read again."""
+    size = os.fstat(clone).st_size
+    same = [] if like is None or known is None else extents.shared(clone, like)
+
+    def digests() -> Iterator[tuple[int, Callable[[], bytes]]]:
+        for at, stop in _segments(clone, size):
+            if known is not None and at in known.digests and stop == min(at + _SEGMENT, known.size):
+                while same and same[0][1] < stop:
+                    same.pop(0)
+                if same and same[0][0] <= at:
+                    yield at, partial(known.digests.__getitem__, at)
+                    continue
+            yield at, partial(_digest_at, clone, at, stop)
+
+    found: dict[int, bytes] = {}
+    return _key(size, digests(), found), Segments(size, found)
+
+
 def copy(source: int, target: int) -> tuple[bytes, int]:
     """Make the content of `target` that of `source`, in place; the key and the length of what was written.
 
@@ -79,7 +111,9 @@ def clone(source: int, target: int) -> bool:
         fcntl.ioctl(target, _FICLONE, source)
     except OSError:
         return False
-    os.ftruncate(target, os.fstat(source).st_size)
+    size = os.fstat(source).st_size
+    if os.fstat(target).st_size != size:  # or the last block would be written anew, and shared no more (xfs)
+        os.ftruncate(target, size)
     return True
 
 
@@ -143,15 +177,20 @@ def _written_early(target: int, segments: Iterable[tuple[int, Pieces]]) -> Itera
         yield at, pieces
 
 
-def _key(size: int, segments: Iterable[tuple[int, Callable[[], bytes]]]) -> bytes:
-    """The key of a large content, of whose segments each brings its digest. Threads make these, few at a time."""
+def _key(
+    size: int, segments: Iterable[tuple[int, Callable[[], bytes]]], found: dict[int, bytes] | None = None
+) -> bytes:
+    """The key of a large content, of whose segments each brings its digest, `found` then. Threads make these, few at a
+    time."""
     hasher = hashlib.blake2b(digest_size=32, person=b"large")
     under_way: deque[tuple[int, Future[bytes]]] = deque()
 
     def take() -> None:
         at, digest = under_way.popleft()
-        if found := digest.result():
-            hasher.update(at.to_bytes(8, "big") + found)
+        if made := digest.result():
+            hasher.update(at.to_bytes(8, "big") + made)
+            if found is not None:
+                found[at] = made
 
     with ThreadPoolExecutor(_WORKERS) as pool:
         for at, digest in segments:

@@ -321,7 +321,8 @@ class Scan:
         if st.st_size <= SMALL and len(data := read(fd, SMALL + 1, st.st_size)) <= SMALL:
             return self._blobs.add_small(data, was.data if was else None), len(data)
         unmoved = was is not None and (was.size, was.mtime_ns) == (st.st_size, st.st_mtime_ns)
-        return self._blobs.add_large(fd, likely_here=unmoved or st.st_nlink > 1)
+        likely_here = unmoved or st.st_nlink > 1
+        return self._blobs.add_large(fd, likely_here=likely_here, was=was.data if was else None)
 
     def _plain(
         self,

@@ -20,11 +20,13 @@ def test_a_quick_run_measures_both_detectors_beside_other_keepers(quick_run: Cal
         assert measured["undo in 200 files", who] > 0
     for who in {"mulligan", "cp and fdatasync", "cp --reflink"} - report["left_out"].keys():
         assert measured["snapshot of 8 MB changed in one file", who] > 0
+        assert measured["snapshot of 8 MB with 4 KB changed", who] > 0
         assert measured["undo of 8 MB changed in one file", who] > 0
     assert all(report["left_out"].values()), "whoever is left out, it is said why"
     assert [aim["aim"] for aim in report["aims"]] == [
         "snapshot of 200 files, nothing changed, ms",
         "snapshot of 8 MB changed in one file, as a multiple of cp and fdatasync",
+        "snapshot of 8 MB with 4 KB changed, as a multiple of cp and fdatasync",
         "undo of 8 MB changed in one file, as a multiple of cp and fdatasync",
     ]
 
