@@ -1,4 +1,4 @@
-"""`python -m bench [steps|files|open|kernel|density|egress] [--json] [--quick] [--isolation NAME]`.
+"""`python -m bench [steps|files|open|kernel|density|egress] [--json] [--quick] [--isolation NAME] [--part NAME]`.
 
 Measures and prints; it judges no machine.
 """
@@ -20,6 +20,9 @@ BENCHMARKS = {
     "egress": egress.measure,
 }
 
+#: those that can be measured in parts: by the number of files, and one large file
+PARTED = {"files": files.measure, "open": opening.measure}
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
@@ -31,10 +34,19 @@ def main() -> None:
     parser.add_argument(
         "--isolation", action="append", choices=steps.ISOLATIONS, help="one or more; default: both"
     )
+    parser.add_argument(
+        "--part", action="append", choices=files.PARTS, help="of files and open, one or more; default: all"
+    )
     asked = parser.parse_args()
+    if asked.part and asked.which not in PARTED:
+        parser.error(f"--part is for {' and '.join(PARTED)}")
     for name, measure in BENCHMARKS.items():
         if asked.which in (name, "all"):
-            report = measure(asked.quick, asked.isolation or steps.ISOLATIONS)
+            isolations = asked.isolation or steps.ISOLATIONS
+            if name in PARTED:
+                report = PARTED[name](asked.quick, isolations, asked.part or files.PARTS)
+            else:
+                report = measure(asked.quick, isolations)
             if asked.json:
                 print(json.dumps(report))
             else:

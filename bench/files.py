@@ -7,7 +7,7 @@ import random
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from mulligan.sandbox.snapshots import SnapshotStore
 from mulligan.sandbox.snapshots.store import MOST_WATCHES
 
 SIZES = (1_000, 10_000, 100_000)
+LARGE = "large"
+PARTS = (*map(str, SIZES), LARGE)
 QUICK = (200,)
 A_FOLDER = 20  #: files in each folder
 WATCHES, SCAN = "mulligan, watches", "mulligan, scan"
@@ -37,17 +39,19 @@ _COPIES = {
 PEERS = ("git", *_COPIES, COMMIT)
 
 
-def measure(quick: bool, isolations: Sequence[str] = ()) -> dict[str, Any]:
-    """Everything in one run; plain data, ready for JSON. No isolation takes part."""
+def measure(quick: bool, isolations: Sequence[str] = (), parts: Collection[str] = PARTS) -> dict[str, Any]:
+    """These parts in one run; plain data, ready for JSON. No isolation takes part."""
     facts, found, aims = machine(), [], []
     left_out = {who: why for who in PEERS if (why := _missing(who))}
     for count in QUICK if quick else SIZES:
+        if not quick and str(count) not in parts:
+            continue
         comparisons = side_by_side(
             count, rounds=2 if quick else 3 if count > 10_000 else 10, left_out=left_out
         )
         found += comparisons
         aims += _aims(comparisons, count)
-    comparisons, missing = large.side_by_side(quick)
+    comparisons, missing = large.side_by_side(quick) if LARGE in parts else ([], {})
     return {
         "benchmark": "files",
         "quick": quick,

@@ -7,31 +7,33 @@ import random
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import mulligan
-from bench.files import plant
+from bench.files import LARGE, PARTS, plant
 from bench.measure import SAID, Comparison, Turn, alternate, machine, seconds, versions
 from mulligan.sandbox.snapshots.content import clone
 from mulligan.sandbox.snapshots.removal import remove_folder
 
-ROUNDS = {10_000: 3, 100_000: 1}  #: by the number of files
+ROUNDS = {1_000: 7, 10_000: 5, 100_000: 1}  #: by the number of files
 QUICK = {200: 1}
-LARGE, QUICK_LARGE, LARGE_ROUNDS = 1024, 8, 3  #: MiB
+SIZE, QUICK_SIZE, LARGE_ROUNDS = 1024, 8, 3  #: MiB
 MIB = 1 << 20
 PEER, SHARED, CLONED = "cp -a", "cp -a --reflink", "git clone"
 _CANNOT = "the filesystem of the temporary folder cannot (TMPDIR names another)"
 
 
-def measure(quick: bool, isolations: Sequence[str] = ()) -> dict[str, Any]:
-    """Everything in one run; plain data, ready for JSON."""
+def measure(quick: bool, isolations: Sequence[str] = (), parts: Collection[str] = PARTS) -> dict[str, Any]:
+    """These parts in one run; plain data, ready for JSON."""
     facts, found = machine(), []
     with tempfile.TemporaryDirectory(prefix="mulligan-bench-") as name:
         shares = _shares(Path(name))
         for count, rounds in (QUICK if quick else ROUNDS).items():
+            if not quick and str(count) not in parts:
+                continue
             SAID.print(f"{count:,} files")
             source = Path(name) / f"{count}"
             plant(source, count)
@@ -40,11 +42,11 @@ def measure(quick: bool, isolations: Sequence[str] = ()) -> dict[str, Any]:
             found += _side_by_side(f"open on {count:,} files", source, isolations, rounds, shares)
             remove_folder(source)
             remove_folder(_repository(source))
-        size = QUICK_LARGE if quick else LARGE
-        source = _one_file(Path(name) / "large", size)
-        found += _side_by_side(
-            f"open on one file of {size:,} MiB", source, isolations, 1 if quick else LARGE_ROUNDS, shares
-        )
+        if LARGE in parts:
+            size = QUICK_SIZE if quick else SIZE
+            source = _one_file(Path(name) / "large", size)
+            rounds = 1 if quick else LARGE_ROUNDS
+            found += _side_by_side(f"open on one file of {size:,} MiB", source, isolations, rounds, shares)
     left_out = {} if shares else {SHARED: _CANNOT, "mulligan, sharing blocks": _CANNOT}
     left_out |= {} if os.geteuid() == 0 else {"mulligan, overlay": "only root can mount one"}
     left_out |= {} if shutil.which("git") else {CLONED: "there is no git here"}
@@ -62,61 +64,59 @@ def measure(quick: bool, isolations: Sequence[str] = ()) -> dict[str, Any]:
 def _side_by_side(
     work: str, source: Path, isolations: Sequence[str], rounds: int, shares: bool
 ) -> list[Comparison]:
+    """All that is made stays until the end: ext4 without a journal is slow to make files for half a minute after some
+    were removed, and that would be another's time."""
     way = "sharing blocks" if shares else "copying"
-    turns: dict[str, Turn] = {
-        f"mulligan, {way}, {name}": _opening(work, source, name, "copy") for name in isolations
-    }
-    if os.geteuid() == 0:
-        for name in isolations:
-            turns[f"mulligan, overlay, {name}"] = _opening(work, source, name, "overlay")
-    turns[PEER] = _copying(work, source, "never")
-    if shares:
-        turns[SHARED] = _copying(work, source, "always")
-    if _repository(source).exists():
-        turns[CLONED] = _cloning(work, source)
-    return alternate(work, turns, rounds, warmups=0, peer=PEER)
+    with ExitStack() as later:
+        made = Path(later.enter_context(tempfile.TemporaryDirectory(dir=source.parent)))
+        turns: dict[str, Turn] = {
+            f"mulligan, {way}, {name}": _opening(work, source, name, "copy", later) for name in isolations
+        }
+        if os.geteuid() == 0:
+            for name in isolations:
+                turns[f"mulligan, overlay, {name}"] = _opening(work, source, name, "overlay", later)
+        turns[PEER] = _copying(work, source, made / "copy", "never")
+        if shares:
+            turns[SHARED] = _copying(work, source, made / "shared", "always")
+        if _repository(source).exists():
+            turns[CLONED] = _cloning(work, source, made / "clone")
+        return alternate(work, turns, rounds, warmups=0, peer=PEER)
 
 
-def _opening(work: str, source: Path, isolation: str, staging: str) -> Turn:
-    """Until the first snapshot is taken; closing is not timed."""
+def _opening(work: str, source: Path, isolation: str, staging: str, later: ExitStack) -> Turn:
+    """Until the first snapshot is taken."""
 
     def turn(n: int) -> Mapping[str, float]:
-        state = source.parent / "state"
-        with ExitStack() as stack:
-            stack.callback(remove_folder, state)
-            opened: list[mulligan.Session] = []
+        state = source.parent / f"state-{isolation}-{staging}-{n}"
+        later.callback(remove_folder, state)
+        opened: list[mulligan.Session] = []
 
-            def work_() -> None:
-                opened.append(mulligan.open(source, isolation=isolation, state=state, staging=staging))
+        def work_() -> None:
+            opened.append(mulligan.open(source, isolation=isolation, state=state, staging=staging))
 
-            took = seconds(work_)
-            session = stack.enter_context(opened[0])
-            _check(source, session.workspace)
-            return {work: took}
-
-    return turn
-
-
-def _copying(work: str, source: Path, reflink: str) -> Turn:
-    def turn(n: int) -> Mapping[str, float]:
-        target = source.parent / "copy"
-        command = ["cp", "-aT", f"--reflink={reflink}", source, target]
-        took = seconds(lambda: subprocess.run(command, check=True) and None)
-        _check(source, target)
-        remove_folder(target)
+        took = seconds(work_)
+        session = later.enter_context(opened[0])
+        _check(source, session.workspace)
         return {work: took}
 
     return turn
 
 
-def _cloning(work: str, source: Path) -> Turn:
+def _copying(work: str, source: Path, target: Path, reflink: str) -> Turn:
     def turn(n: int) -> Mapping[str, float]:
-        target = source.parent / "clone"
-        command = ["git", "clone", "--quiet", _repository(source), target]
+        command = ["cp", "-aT", f"--reflink={reflink}", source, f"{target}-{n}"]
         took = seconds(lambda: subprocess.run(command, check=True) and None)
-        remove_folder(target / ".git")
-        _check(source, target)
-        remove_folder(target)
+        _check(source, Path(f"{target}-{n}"))
+        return {work: took}
+
+    return turn
+
+
+def _cloning(work: str, source: Path, target: Path) -> Turn:
+    def turn(n: int) -> Mapping[str, float]:
+        command = ["git", "clone", "--quiet", _repository(source), f"{target}-{n}"]
+        took = seconds(lambda: subprocess.run(command, check=True) and None)
+        _check(source, Path(f"{target}-{n}"))
         return {work: took}
 
     return turn
@@ -142,7 +142,10 @@ def _check(source: Path, copy: Path) -> None:
 
 
 def _sizes(folder: Path) -> tuple[int, int]:
-    sizes = [os.lstat(os.path.join(at, name)).st_size for at, _, names in os.walk(folder) for name in names]
+    sizes = []
+    for at, inner, names in os.walk(folder):
+        inner[:] = [name for name in inner if name != ".git"]
+        sizes += [os.lstat(os.path.join(at, name)).st_size for name in names]
     return len(sizes), sum(sizes)
 
 

@@ -216,19 +216,25 @@ def transfer(source: int, target: int | None) -> bytes:
     the filesystem can, else copied without its holes. The digest is of what `target` holds."""
     if target is not None and _clone(source, target):
         source, target = target, None
-    size = os.fstat(source).st_size
+    size, end = os.fstat(source).st_size, 0
     digest = hashlib.sha256(size.to_bytes(8, "big"))
     for offset, block in _blocks(source, size):
         digest.update(offset.to_bytes(8, "big"))
         digest.update(block)
         if target is not None:
             _write(target, block, offset)
-    if target is not None:
+            end = offset + len(block)
+    if target is not None and end != size:
         os.ftruncate(target, size)
     return digest.digest()
 
 
 def _blocks(source: int, size: int) -> Iterator[tuple[int, bytes]]:
+    if 0 < size <= _BLOCK:  # a hole is not worth a call of its own
+        block = os.pread(source, size, 0)
+        if block != _ZEROS[: len(block)]:
+            yield 0, block
+        return
     offset = 0
     while offset < size:
         try:
