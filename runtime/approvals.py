@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from mulligan.policies.decision import Verdict
+from mulligan.policies.decision import Finding, Verdict
 from mulligan.policies.errors import PolicyError
 from mulligan.policies.policy import Approvals as Terms
 from mulligan.runtime.ledger import Ledger
@@ -113,6 +113,20 @@ class Approvals:
             ),
             matter_of(asked, judgement, preview),
         )
+
+    def about_call(self, step: int, tool: str, what: str, finding: Finding) -> tuple[Question, Matter]:
+        """Of a tool. Yes for the session is about that tool, whatever its arguments are, where the same rule asks."""
+        scope = f"tool {tool}"
+        question = Question(
+            **self._common(step),
+            about="call",
+            what=what,
+            rule=finding.rule,
+            reason=finding.reason,
+            scope=scope if fits(scope) else "",
+        )
+        kind = ("tool", tool, finding.rule)
+        return question, Matter(alike=None, kind=kind, covered=lambda line: line == scope)
 
     def ask_about_step(
         self, step: int, verdict: Verdict, paths: Sequence[str], gone: Callable[[], bool]

@@ -65,13 +65,15 @@ class Capture:
 class Restoration:
     """What going back did. `restored` are paths whose contents or metadata were put back; `memory` says how the
     variables came back: "woken" (bit for bit), "replayed" (by running actions again) or "fresh".
-    `stands` lists, in words, everything that could not be taken back. `duration` in seconds."""
+    `stands` lists, in words, everything that could not be taken back; `taken_back` the calls of tools that were, each
+    by its own inverse. `duration` in seconds."""
 
     step: int
     restored: tuple[FileChange, ...]
     memory: str
     stands: tuple[str, ...]
     duration: float
+    taken_back: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -98,6 +100,8 @@ class Checkpoints:
         self._rebuilt = False
         #: folders that are looked into at each checkpoint, whether a change of them was reported or not
         self.always: frozenset[bytes] = frozenset()
+        #: told which step's action is about to be run again
+        self.on_again: Callable[[int], None] = lambda step: None
 
     @property
     def _kernel(self) -> Kernel:
@@ -315,21 +319,23 @@ class Checkpoints:
         *,
         spare: bool = True,
         keep: bool = True,
+        halted: Callable[[], None] = lambda: None,
     ) -> Restoration:
         """Go to the state after `step`. `way` are the actions from the root to it, oldest first. Processes that
         were there then go on, unless nothing is to be spared; the files as they are now are captured, unless they
-        are not to be kept.
+        are not to be kept. `halted` is called when nothing of the code runs any more, before any file is restored.
 
         Raises SandboxLost when the sandbox is gone; the files are then untouched or at the target.
         """
         started = time.monotonic()
         target = self._known[step]
-        halted = self._kernel.halt(target.twin if spare else None)
-        self._note_links(halted.links)
-        hidden = self._ghosts or self._linked() or bool(halted.kept)
+        stopped = self._kernel.halt(target.twin if spare else None)
+        self._note_links(stopped.links)
+        halted()
+        hidden = self._ghosts or self._linked() or bool(stopped.kept)
         files = self._store.restore(target.snapshot, mapped=self._mapped, thorough=hidden, keep=keep)
-        stands = [f"process {name} could not be ended" for name in halted.left]
-        fates = tuple(_fate(child, halted.kept) for child in target.children)
+        stands = [f"process {name} could not be ended" for name in stopped.left]
+        fates = tuple(_fate(child, stopped.kept) for child in target.children)
         stands += fates
         if not spare:  # from now on they are not there
             self._known[step] = target = replace(target, children=(), stands=target.stands + fates)
@@ -390,6 +396,7 @@ class Checkpoints:
         """How steps differed from the first time, in words; and the one that ended the kernel, if one did."""
         differing: list[str] = []
         for each in again:
+            self.on_again(each.step)
             done = run_again(self._kernel, each, on_event)
             if done.deadly:
                 return differing, each.step

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -182,6 +182,30 @@ class Effects:
 
     def not_called(self, what: str, reversibility: str, finding: Finding) -> None:
         self._note_denial(self._new(what, reversibility, finding, by="tools"))
+
+    def note(self, kind: str, number: int, body: Mapping[str, Any]) -> None:
+        """Of a call, under its step. Raises where it cannot be recorded."""
+        self._ledger.append(kind, self.change(number), {"number": number, **body})
+
+    def mark_of(self, step: int) -> int:
+        """The number of the last effect that the state after `step` knows of."""
+        with self._lock:
+            return self._marks.get(step, 0)
+
+    def taken_back(self, path: Iterable[int]) -> tuple[str, ...]:
+        """Calls that these steps made and that were taken back: the state after them takes them for made."""
+        with self._lock:
+            found = [
+                f"{effect}, and is not made again"
+                for step in path
+                for effect in self._kept.get(step, {}).values()
+                if effect.taken_back
+            ]
+        more = len(found) - SHOWN
+        return (
+            *found[:SHOWN],
+            *((f"{more:,} more calls were taken back, and are not made again",) if more > 0 else ()),
+        )
 
     def change(self, number: int, **found: Any) -> int | None:
         """Of one that is kept; its step."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 from mulligan.runtime.approvals import Approvals
+from mulligan.runtime.checkpoint import Restoration
 from mulligan.runtime.effects import Effects
 from mulligan.runtime.network import Network
 from mulligan.runtime.tools import Tools
@@ -20,6 +22,8 @@ class Outside:
     ) -> None:
         self.effects = effects
         self._approvals, self._network, self._tools = approvals, network, tools
+        self._taken_back: list[str] = []
+        self._failed: list[str] = []
 
     @property
     def redactor(self) -> Redactor | None:
@@ -34,11 +38,30 @@ class Outside:
     def going_back(self) -> Iterator[list[str]]:
         """While memory and files go back. The list is told what was left out, when it is over."""
         said: list[str] = []
+        self._taken_back, self._failed = [], []
         with ExitStack() as stack:
             for each in (self._network, self._tools):
                 if each is not None:
                     stack.enter_context(each.going_back(said))
             yield said
+
+    def take_back(self, base: int) -> None:
+        """What was done since the state after `base`, as far as it can be; what cannot is told by `stands`."""
+        if self._tools is not None:
+            back, failed = self._tools.inverses.take_back(self.effects.mark_of(base))
+            self._taken_back += back
+            self._failed += failed
+
+    def run_again(self, step: int) -> None:
+        """Its action is about to be run again."""
+        if self._tools is not None:
+            self._tools.answers.begin_again(step)
+
+    def told(self, back: Restoration, path: Sequence[int], left_out: Sequence[str]) -> Restoration:
+        """With what is otherwise out there than the state that it went back to knows it; `path` leads there."""
+        since, gone = self.effects.since(back.step), self.effects.taken_back(path)
+        stands = (*back.stands, *left_out, *self._failed, *since, *gone)
+        return replace(back, stands=stands, taken_back=tuple(self._taken_back))
 
     def notices(self, step: int) -> tuple[str, ...]:
         """What an agent is told of what it was denied, each once."""

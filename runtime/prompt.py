@@ -201,10 +201,10 @@ def _asked(question: Question, width: int) -> str:
 def _choices(question: Question, width: int) -> str:
     scope = "\n".join(shown(question.scope, width))
     words = {
-        "once": "o = once" if question.about == "request" else "o = keep it",
+        "once": "o = once" if question.about != "step" else "o = keep it",
         "session": f"s = for this session:\n{scope}",
         "always": "a = always (the rule is shown before it is written)",
-        "no": "n = no" if question.about == "request" else "n = no, take it back",
+        "no": "n = no" if question.about != "step" else "n = no, take it back",
     }
     lines = "".join(f"  {words[choice]}\n" for choice in question.choices)
     return f"{lines}  within {question.timeout:g} s, or it is no: "

@@ -22,16 +22,17 @@ _MARGIN = "  | "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """`about` is "request" (it waits, and leaves if that is allowed) or "step" (it broke a rule, and is kept if that is
-    allowed). `rule` says who asks, `reason` why; `scope` is the line of the policy that "session" and "always" allow,
-    empty where they cannot be answered, and `file` where "always" writes it, None where it cannot. `headers`
+    """`about` is "request" (it waits, and leaves if that is allowed), "call" (of a tool, likewise) or "step" (it broke
+    a rule, and is kept if that is allowed). `rule` says who asks, `reason` why; `scope` is the line of the policy that
+    "session" and "always" allow, or the tool that "session" does, empty where they cannot be answered, and `file` where
+    "always" writes it, None where it cannot. `headers`
     are those that a request sends, with placeholders where secrets will be; `body` is the beginning of what follows,
     `length` how much that is altogether, None where nobody knows; `opens`: and then anything, both ways. `paths` is
     what a step did. After `timeout` seconds it is denied."""
 
     session: str
     step: int
-    about: Literal["request", "step"]
+    about: Literal["request", "call", "step"]
     what: str
     rule: str
     reason: str
@@ -53,7 +54,7 @@ class Question:
 
     def text(self, width: int = 100) -> str:
         """All of it for a terminal that is so many columns wide: bounded, and each line of it begins as ours do."""
-        asks = "would send" if self.about == "request" else "broke a rule"
+        asks = {"request": "would send", "call": "would call", "step": "broke a rule"}[self.about]
         lines = [f"step {self.step} {asks}:", *shown(self.what, width)]
         if self.query:
             lines += ["with the query:", *shown(self.query, width)]

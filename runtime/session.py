@@ -630,7 +630,14 @@ class Session:
         return network
 
     def _open_tools(self, order: Order, offer: Offer, effects: Effects) -> Tools:
-        tools = Tools(offer, effects, Runner(order.loop), order.tool_rules)
+        tools = Tools(
+            offer,
+            effects,
+            self._ledger,
+            self._approvals,
+            runner=Runner(order.loop),
+            policy=order.tool_rules,
+        )
         self._resources.callback(tools.server.close)
         return tools
 

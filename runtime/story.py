@@ -133,6 +133,8 @@ class Story:
 
     def begin(self, looked_at: Callable[[int], None] | None = None) -> None:
         """The first checkpoint; `looked_at` is called with the size of each file in it."""
+        if self._outside is not None:
+            self._checkpoints.on_again = self._outside.run_again
         self._listen()
         checkpoint = self._checkpoints.begin(looked_at)
         self._history.begin()
@@ -537,17 +539,29 @@ class Story:
         if self._outside is None:
             return self._restore(base, target, spare=spare, keep=keep)
         with self._outside.going_back() as left_out:
-            back = self._restore(base, target, spare=spare, keep=keep)
-        sent = self._outside.effects.since(base)
-        return replace(back, stands=(*back.stands, *left_out, *sent))
+            back = self._restore(
+                base, target, spare=spare, keep=keep, halted=partial(self._outside.take_back, base)
+            )
+        return self._outside.told(back, self.timeline.path(base), left_out)
 
-    def _restore(self, base: int, target: int, *, spare: bool, keep: bool) -> Restoration:
+    def _restore(
+        self,
+        base: int,
+        target: int,
+        *,
+        spare: bool,
+        keep: bool,
+        halted: Callable[[], None] = lambda: None,
+    ) -> Restoration:
         way = self._way(base)
+        again = partial(
+            self._checkpoints.restore, base, way, lambda event: None, spare=spare, keep=keep, halted=halted
+        )
         try:
-            back = self._checkpoints.restore(base, way, lambda event: None, spare=spare, keep=keep)
+            back = again()
         except SandboxLost:
             self._revive()
-            back = self._checkpoints.restore(base, way, lambda event: None, spare=spare, keep=keep)
+            back = again()
         finally:
             self._stray.take()  # said by what has been taken back
             if self._protected is not None:
@@ -588,7 +602,11 @@ class Story:
             return Reach("none", "none", ("there is no checkpoint of this step",))
         effects = () if self._outside is None else self._outside.effects.of(id)
         sent = tuple(str(effect) for effect in effects if effect.stands)
-        return replace(reach_of(self._checkpoints.as_of_now(id)), sent=sent)
+        found = reach_of(self._checkpoints.as_of_now(id))
+        if self._outside is None:
+            return found
+        missing = self._outside.effects.taken_back(self.timeline.path(id))
+        return replace(found, stands=(*found.stands, *missing), sent=sent)
 
     def _way(self, target: int) -> Sequence[Replay]:
         nodes = [self.timeline.nodes[step] for step in self.timeline.path(target)[1:]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from dataclasses import replace
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from functools import partial
 from inspect import BoundArguments
 from pathlib import PurePath
 from typing import Any
@@ -17,7 +19,11 @@ from uuid import UUID
 from mulligan.policies.asking import judge_tool
 from mulligan.policies.decision import Decision, Finding
 from mulligan.policies.policy import Policy
+from mulligan.runtime.answers import Answers
+from mulligan.runtime.approvals import Approvals
 from mulligan.runtime.effects import Effects
+from mulligan.runtime.inverses import Inverses
+from mulligan.runtime.ledger import Ledger
 from mulligan.sandbox.errors import ToolInvalid
 from mulligan.sandbox.printable import one_line
 from mulligan.sandbox.redaction import Redactor
@@ -26,13 +32,12 @@ from mulligan.sandbox.tools.overseer import Call, Ended, Recorded
 from mulligan.sandbox.tools.runner import Runner
 from mulligan.sandbox.tools.server import ToolServer
 from mulligan.sandbox.tools.tool import Offer, Tool
-from mulligan.sandbox.tools.values import embed
 
 Offered = Iterable[Callable[..., Any]] | Mapping[str, Callable[..., Any]]
 #: characters of a call's arguments that are shown
 _SHOWN = 300
-#: characters, as JSON, of arguments and of an answer that the ledger has
-_LARGEST = 64 * 1024
+#: seconds that an inverse may take, unless its tool has a time of its own
+_WALL = 60.0
 
 
 def offer(handed: Offered) -> Offer | None:
@@ -48,10 +53,24 @@ def offer(handed: Offered) -> Offer | None:
 class Tools:
     """The overseer of one session's calls. From any thread."""
 
-    def __init__(self, offer: Offer, effects: Effects, runner: Runner, policy: Policy | None) -> None:
+    def __init__(
+        self,
+        offer: Offer,
+        effects: Effects,
+        ledger: Ledger,
+        approvals: Approvals,
+        *,
+        runner: Runner,
+        policy: Policy | None,
+    ) -> None:
         """Without a policy whatever was handed over may be called."""
-        self._effects, self._policy = effects, policy
+        self._effects, self._approvals, self._policy = effects, approvals, policy
         self._again = False
+        self._left_out = 0
+        #: calls under way that can be taken back
+        self._spelt: dict[int, str] = {}
+        self.answers = Answers(ledger)
+        self.inverses = Inverses(effects, runner, self.without_secrets)
         #: takes secret values out of what is said inside
         self.redactor: Redactor | None = None
         self.server = ToolServer(offer, self, runner)
@@ -59,24 +78,62 @@ class Tools:
     # -- the server's overseer -----------------------------------------------------------------------------------
 
     def admit(self, call: Call) -> int | Recorded:
-        if self._again:
-            raise Refused("nothing is called while the session goes back")
-        what, reversibility = spelt(call), _reversibility(call.tool)
         finding = self._judge(call)
+        if self._again:
+            return self._answer_again(call, finding)
+        if finding.decision is Decision.ASK:
+            finding = self._ask(call, finding)
+        what, reversibility = spelt(call), _reversibility(call.tool)
         if finding.decision is not Decision.ALLOW:
             self._effects.not_called(what, reversibility, finding)
-            instead = f"; instead: {finding.instead}" if finding.instead else ""
-            raise Denied(f"{call.tool.name} was denied by rule {finding.rule}: {finding.reason}{instead}")
-        return self._effects.calling(what, reversibility, finding, _arguments(call))
+            raise _denied(call, finding)
+        body = self.answers.arguments(self._effects.step, call)
+        number = self._effects.calling(what, reversibility, finding, body)
+        if call.tool.said.undo is not None:
+            self._spelt[number] = what  # the tool may change what it is given
+        return number
 
     def _judge(self, call: Call) -> Finding:
+        """Of all that decide, one: a hold is a denial, as nothing is kept back yet."""
         if self._policy is None:
             return _HANDED_OVER
-        finding = judge_tool(self._policy, call.tool.name, comparable(call)).deciding[0]
-        return replace(finding, rule=named(finding))
+        verdict = judge_tool(self._policy, call.tool.name, comparable(call))
+        held = [each for each in verdict.findings if each.decision is Decision.HOLD]
+        if held and verdict.decision is not Decision.DENY:
+            why = f"{held[0].reason} (hold: nothing is kept back until commit yet, so it is denied)"
+            return replace(held[0], decision=Decision.DENY, rule=named(held[0]), reason=why)
+        rules = dict.fromkeys(map(named, verdict.deciding))
+        return replace(verdict.deciding[0], rule="; ".join(rules))
+
+    def _ask(self, call: Call, finding: Finding) -> Finding:
+        asked = spelt(call, whole=True)
+        question, matter = self._approvals.about_call(self._effects.step, call.tool.name, asked, finding)
+        decided = self._approvals.ask(question, matter, lambda: self._again or call.gone())
+        return replace(
+            finding,
+            decision=Decision.ALLOW if decided.allowed else Decision.DENY,
+            reason=f"{finding.reason} ({decided.why})",
+            instead=finding.instead or decided.instead or "do without",
+        )
+
+    def _answer_again(self, call: Call, finding: Finding) -> Recorded:
+        if finding.decision is Decision.DENY:
+            raise _denied(call, finding)
+        recorded = self.answers.recorded(call)
+        if recorded is None:
+            self._left_out += 1
+            raise Refused(
+                "this action is run again to rebuild memory, and what this call came to is not recorded"
+            )
+        return recorded
 
     def ended(self, number: int, call: Call, ended: Ended) -> None:
-        body = {"late": True} if ended.late else {}
+        said = call.tool.said
+        what = self._spelt.get(number) if ended.how in _UNENDED else self._spelt.pop(number, None)
+        if ended.returned and what is not None:
+            job = partial(call.take_back, ended.result)
+            self.inverses.add(number, what, job, said.timeout or _WALL)
+        body = {"late": True} if ended.late else self.answers.answer(self._effects.step, ended)
         self._effects.called(number, ended.how, ended.seconds, ended.why, body)
 
     def without_secrets(self, text: str) -> str:
@@ -86,16 +143,24 @@ class Tools:
 
     @contextmanager
     def going_back(self, said: list[str]) -> Iterator[None]:
-        """Meanwhile nothing is called, and what was under way is left."""
-        self._again = True
+        """Meanwhile nothing is called, and what was under way is left. `said` is told what was left out, when it is
+        over."""
+        self._again, self._left_out = True, 0
         try:
             self.server.hang_up()
             yield
         finally:
             self.server.hang_up()
+            self.answers.begin_again(None)
             self._again = False
+            if self._left_out:
+                said.append(
+                    f"{self._left_out} call(s) of tools were not made again when actions were run again, and had no "
+                    "answer on record"
+                )
 
 
+_UNENDED = ("left", "cancelled")
 _HANDED_OVER = Finding(
     decision=Decision.ALLOW, rule="tools", reason="it was handed over, and there is no policy"
 )
@@ -121,20 +186,24 @@ def _comparable(value: object) -> object:
     return str(value) if isinstance(value, Decimal | date | time | timedelta | UUID | PurePath) else value
 
 
-def spelt(call: Call) -> str:
-    """As the code inside would write it, on one line."""
-    said = [f"{name}={value!r}" for name, value in call.bound.arguments.items()]
-    text = one_line(", ".join(said))
-    return f"{call.tool.name}({text if len(text) <= _SHOWN else f'{text[:_SHOWN]}...'})"
+def _denied(call: Call, finding: Finding) -> Denied:
+    instead = f"; instead: {finding.instead}" if finding.instead else ""
+    return Denied(f"{call.tool.name} was denied by rule {finding.rule}: {finding.reason}{instead}")
+
+
+def spelt(call: Call, *, whole: bool = False) -> str:
+    """As the code inside would write it, on one line; long values in part, unless it is to be `whole`."""
+    spell = repr if whole else _SHORT.repr
+    text = one_line(", ".join(f"{name}={spell(value)}" for name, value in call.given))
+    return f"{call.tool.name}({text if whole or len(text) <= _SHOWN else f'{text[:_SHOWN]}...'})"
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 120
+_SHORT.maxlist = _SHORT.maxdict = _SHORT.maxtuple = _SHORT.maxset = _SHORT.maxfrozenset = 10
 
 
 def _reversibility(tool: Tool) -> str:
     if tool.said.undo is not None:
         return "compensable"
     return {"read": "read", "unknown": "unknown"}.get(tool.said.effect, "irreversible")
-
-
-def _arguments(call: Call) -> Mapping[str, Any]:
-    """As the ledger has them, where they are not too large."""
-    plain = embed(call.plain, call.parts)
-    return {"tool": call.tool.name, "arguments": plain if len(repr(plain)) <= _LARGEST else None}

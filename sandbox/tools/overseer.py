@@ -8,6 +8,7 @@ from inspect import BoundArguments
 from typing import Any, Literal, Protocol
 
 from mulligan.sandbox.tools.tool import Tool
+from mulligan.sandbox.tools.values import Unpacking
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,9 +18,15 @@ class Call:
 
     tool: Tool
     bound: BoundArguments
+    #: the arguments by name, those that were given, as they were before the tool had them
+    given: tuple[tuple[str, Any], ...]
     plain: Any
     parts: tuple[bytes, ...]
     gone: Callable[[], bool]
+
+    def take_back(self, result: Any) -> Any:
+        """By the tool's own inverse, with arguments that nobody has changed since. Its result, or a coroutine."""
+        return self.tool.take_back(Unpacking(self.parts).again(self.plain), result)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from mulligan.sandbox.tools import failures, wire
@@ -172,7 +173,8 @@ class ToolServer:
             raise _NotMade("TypeError", str(error)[:4000]) from error
         except Unpackable as error:
             raise _NotMade("TypeError", f"{name}(): {error} cannot be recorded") from error
-        return Call(tool=tool, bound=bound, plain=plain, parts=tuple(kept), gone=lambda: wire.hung_up(sock))
+        given, gone = tuple(bound.arguments.items()), partial(wire.hung_up, sock)
+        return Call(tool=tool, bound=bound, given=given, plain=plain, parts=tuple(kept), gone=gone)
 
     def _admit(self, call: Call) -> int | Recorded:
         try:

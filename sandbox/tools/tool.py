@@ -150,18 +150,17 @@ class Tool:
 
     # -- taking a call back --------------------------------------------------------------------------------------
 
-    def inverse(self, bound: inspect.BoundArguments, result: Any) -> Callable[[], Any] | None:
-        """What takes this call back, ready to be called; None where nothing was declared."""
-        undo = self.said.undo
-        if undo is None:
-            return None
+    def take_back(self, given: Mapping[str, Any], result: Any) -> Any:
+        """Call what was declared as `undo`, with the arguments that a call was given and its result; its own result, or
+        a coroutine."""
+        assert self.said.undo is not None
+        bound = self.check(given)
         bound.apply_defaults()
-        given = {**bound.arguments, "result": result}
-        wanted = inspect.signature(undo).parameters.values()
-        if any(each.kind is each.VAR_KEYWORD for each in wanted):
-            return lambda: undo(**given)
-        names = [each.name for each in wanted if each.name in given]
-        return lambda: undo(**{name: given[name] for name in names})
+        known = {**bound.arguments, "result": result}
+        wanted = inspect.signature(self.said.undo).parameters.values()
+        if not any(each.kind is each.VAR_KEYWORD for each in wanted):
+            known = {each.name: known[each.name] for each in wanted if each.name in known}
+        return self.said.undo(**known)
 
     def _check_undo(self) -> None:
         if (undo := self.said.undo) is None:

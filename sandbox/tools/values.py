@@ -126,6 +126,10 @@ class Unpacking:
         except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
             raise Garbled(f"it cannot be read ({type(error).__name__})") from error
 
+    def again(self, plain: Any) -> Any:
+        """What `pack` made, as new objects."""
+        return self._read(plain)
+
     def _read(self, value: Any) -> Any:
         match value:
             case int() if abs(value) >> 63:
