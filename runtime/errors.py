@@ -17,6 +17,9 @@
     ├── MagicMisused      (ValueError)    a line such as %undo in a notebook asks for what there is not
     ├── KernelspecUnknown (LookupError)   no kernelspec of ours has that name
     ├── CommitFailed      (OSError)       writing to the user's folder failed; it was taken back
+    ├── DatabaseRefused   (PermissionError)  a role or a statement that no session may use
+    ├── StatementFailed   (ValueError)    the database refused it; the transaction is as it was before
+    ├── DatabaseLost      (ConnectionError)  it broke: the connection is gone, and what was not committed with it
     └── LedgerDamaged     (OSError)       the record of the session cannot be read
 
 A conflict at commit is no error: it is listed in the `Commit`.
@@ -88,6 +91,22 @@ class KernelspecUnknown(MulliganError, LookupError):
 
 
 class CommitFailed(MulliganError, OSError):
+    pass
+
+
+class DatabaseRefused(MulliganError, PermissionError):
+    pass
+
+
+class StatementFailed(MulliganError, ValueError):
+    """`state` is the SQLSTATE."""
+
+    def __init__(self, message: str, *, hint: str = "", state: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.state = state
+
+
+class DatabaseLost(MulliganError, ConnectionError):
     pass
 
 

@@ -1,0 +1,225 @@
+"""The databases of a session: which statements ran in which step, and back and forth between steps.
+
+All that a session writes to a database lies in one transaction, with a savepoint before each step that used it. Going
+back is `ROLLBACK TO`, which the server does exactly. Going forward again is not: what was rolled back is gone, so its
+statements are run again, and whatever then comes out otherwise is named. A commit of the session commits the
+transaction; what came before it can be taken back no more, and that is named too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from mulligan.runtime.databases.execute import Answer, Parameters
+from mulligan.runtime.databases.postgres import Transaction
+from mulligan.runtime.errors import DatabaseLost, DatabaseRefused, StatementFailed
+from mulligan.sandbox.printable import one_line
+
+#: statements of a session, and characters of their texts, that are kept to be run again
+_MOST, _MOST_TEXT = 10_000, 16 << 20
+_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """A PostgreSQL database that actions may use under `name`. `url` is libpq's, with a role that is no superuser; the
+    sandbox never sees it. `timeout` is what one statement may take, in seconds; `rows`, how many it may give."""
+
+    name: str
+    url: str = field(repr=False)
+    timeout: float = 30.0
+    rows: int = 10_000
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier() or not self.name.isascii() or self.name.startswith("_"):
+            raise ValueError(f"{self.name!r} is no name for a database: actions import it as a variable")
+        if self.timeout <= 0 or self.rows <= 0:
+            raise ValueError(f"database {self.name}: timeout and rows are more than nothing")
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A statement that was kept, and what it gave."""
+
+    text: str
+    parameters: Parameters
+    wrote: bool
+    digest: bytes
+
+
+@dataclass(slots=True)
+class _Mark:
+    """A savepoint before a step, with the sequences as they were."""
+
+    step: int
+    savepoint: str
+    sequences: Mapping[str, int]
+
+
+class Broker:
+    """One database of one session. From any thread; one statement at a time."""
+
+    def __init__(self, database: Database) -> None:
+        self.name = database.name
+        self._transaction = Transaction(database.name, database.url, most_rows=database.rows)
+        self._lock = threading.Lock()
+        #: the savepoints of the transaction, oldest first
+        self._marks: list[_Mark] = []
+        self._count = 0
+        self._ran: dict[int, list[Ran]] = {}
+        #: whether tables were defined: rows of temporary ones may be written by what only reads otherwise
+        self._defined = False
+        #: steps whose statements are no longer all known
+        self._forgotten: set[int] = set()
+        self._kept = [0, 0]
+        #: steps of which something was committed, for good
+        self._committed: set[int] = set()
+
+    def open(self) -> None:
+        """Raises DatabaseLost, DatabaseRefused."""
+        with self._lock:
+            self._transaction.open()
+
+    def cancel(self) -> None:
+        self._transaction.cancel()
+
+    def close(self) -> None:
+        """What is not committed is rolled back. May be repeated."""
+        self._transaction.cancel()
+        with self._lock:
+            self._transaction.close()
+
+    def run(
+        self, step: int, text: str, parameters: Parameters, may: Callable[[frozenset[str]], None]
+    ) -> Answer:
+        """As Transaction.run; it belongs to this step, which is the last one. After a lost connection the first
+        statement says that what was not committed is gone, and those after it begin anew."""
+        with self._lock:
+            if not self._transaction.is_open:
+                self._transaction.open()
+            try:
+                if not self._marks or self._marks[-1].step != step:
+                    self._mark(step)
+                answer = self._transaction.run(text, parameters, may)
+            except DatabaseLost as error:
+                raise self._gone(error) from None
+            self._note(step, text, parameters, answer)
+            return answer
+
+    def _mark(self, step: int) -> None:
+        self._count += 1
+        savepoint = f"step_{self._count}"
+        self._marks.append(_Mark(step, savepoint, self._transaction.mark(savepoint)))
+
+    def _note(self, step: int, text: str, parameters: Parameters, answer: Answer) -> None:
+        size = len(text) + len(repr(parameters))
+        if self._kept[0] >= _MOST or self._kept[1] + size > _MOST_TEXT:
+            self._forgotten.add(step)
+            return
+        self._kept = [self._kept[0] + 1, self._kept[1] + size]
+        self._defined |= "define" in answer.kinds
+        ran = Ran(text, parameters, answer.kinds != {"read"} or self._defined, _digest(answer))
+        self._ran.setdefault(step, []).append(ran)
+
+    def _forget_transaction(self) -> str:
+        """The connection broke: all that was not committed is gone. Of which steps, in words."""
+        steps = [
+            str(mark.step) for mark in self._marks if any(ran.wrote for ran in self._ran.get(mark.step, ()))
+        ]
+        self._marks.clear()
+        return f"; with it what step {', '.join(steps[:_SHOWN])} wrote" if steps else ""
+
+    def _gone(self, error: DatabaseLost) -> DatabaseLost:
+        return DatabaseLost(
+            f"{error.message}{self._forget_transaction()}",
+            hint="undo to before it and redo: that runs the statements again; the next statement connects anew",
+        )
+
+    # -- back and forth ----------------------------------------------------------------------------------------
+
+    def go_to(self, way: Sequence[int]) -> tuple[str, ...]:
+        """Make the database what the steps on the way from the root made of it. What could not be, in words."""
+        with self._lock:
+            try:
+                return self._go_to(way)
+            except DatabaseLost as error:
+                return (f"{self._gone(error).message}: what was not committed is gone",)
+
+    def _go_to(self, way: Sequence[int]) -> tuple[str, ...]:
+        wanted = set(way)
+        stands = [
+            f"database {self.name}: what step {step} wrote was committed and stays"
+            for step in sorted(self._committed - wanted)[:_SHOWN]
+        ]
+        keep = 0
+        while keep < len(self._marks) and self._marks[keep].step in wanted:
+            keep += 1
+        if keep < len(self._marks):
+            mark = self._marks[keep]
+            stands += self._transaction.back_to(mark.savepoint, mark.sequences)
+            del self._marks[keep:]
+        here = {mark.step for mark in self._marks} | self._committed
+        for step in way:
+            if step not in here and step in self._ran:
+                stands += self._again(step)
+        return tuple(stands)
+
+    def _again(self, step: int) -> list[str]:
+        """Run a step's statements again."""
+        if not any(ran.wrote for ran in self._ran[step]) and step not in self._forgotten:
+            return []
+        if not self._transaction.is_open:
+            self._transaction.open()
+        self._mark(step)
+        said = [f"database {self.name}: the statements of step {step} were run again"]
+        if step in self._forgotten:
+            said.append(f"database {self.name}: not all statements of step {step} were kept to be run again")
+        for ran in self._ran[step]:
+            try:
+                answer = self._transaction.run(ran.text, ran.parameters, lambda kinds: None)
+            except (StatementFailed, DatabaseRefused) as error:
+                said.append(f"database {self.name}: {_short(ran.text)} failed now: {error.message}")
+                continue
+            if _digest(answer) != ran.digest:
+                said.append(f"database {self.name}: {_short(ran.text)} gave something else now")
+        return said[:_SHOWN]
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is something to commit."""
+        return any(ran.wrote for mark in self._marks for ran in self._ran.get(mark.step, ()))
+
+    def commit(self) -> None:
+        """Raises DatabaseLost; whether it was committed is then not known."""
+        with self._lock:
+            if not self._marks:
+                return
+            try:
+                self._transaction.commit()
+            except StatementFailed as error:  # a constraint that was deferred: the server has rolled all back
+                self._transaction.close()
+                self._forget_transaction()
+                raise DatabaseLost(
+                    f"database {self.name}: not committed, and rolled back: {error.message}",
+                    hint="undo to before the statements that broke it, and redo what was right",
+                ) from None
+            except DatabaseLost as error:
+                raise self._gone(error) from None
+            self._committed |= {
+                mark.step for mark in self._marks if any(ran.wrote for ran in self._ran.get(mark.step, ()))
+            }
+            self._marks.clear()
+
+
+def _digest(answer: Answer) -> bytes:
+    """Of what a statement gave; the order of rows is part of it."""
+    text = repr((answer.columns, answer.rows, answer.count, answer.status))
+    return hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=16).digest()
+
+
+def _short(text: str) -> str:
+    line = one_line(" ".join(text.split()))
+    return repr(line if len(line) <= 80 else f"{line[:80]}...")
