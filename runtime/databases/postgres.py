@@ -37,6 +37,7 @@ _KINDS = {
 #: white space and comments; those of the second kind nest, which one level of at a time is looked through
 _SPACE = re.compile(r"(?:\s|--[^\n]*(?:\n|$)|\()+")
 _LONGEST = 1_000_000
+_ODD = re.compile("[\ud800-\udfff]")
 
 #: rows that this transaction has inserted, updated and deleted, and those of the catalogs, which tables are defined by
 _COUNTS = """
@@ -240,9 +241,10 @@ class Transaction:
 
 def _kind(text: str) -> str:
     """What the first word says. Raises DatabaseRefused where a statement must not begin so."""
-    if len(text) > _LONGEST or "\0" in text:
+    if len(text) > _LONGEST or not text.isascii() and _ODD.search(text) or "\0" in text:
         raise DatabaseRefused(
-            f"a statement of {len(text):,} characters", hint=f"at most {_LONGEST:,}, and no NUL"
+            "a statement that is too long, or holds what no text of a database does",
+            hint=f"at most {_LONGEST:,} characters, no NUL and no lone surrogate",
         )
     word = re.match(r"[A-Za-z]*", text[_start(text) :])
     first = word[0].upper() if word else ""

