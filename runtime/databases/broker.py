@@ -86,9 +86,15 @@ class Broker:
     def cancel(self) -> None:
         self._transaction.cancel()
 
+    def settle(self) -> None:
+        """End what runs, and wait until it has ended."""
+        while not self._lock.acquire(timeout=0.1):
+            self._transaction.cancel()
+        self._lock.release()
+
     def close(self) -> None:
         """What is not committed is rolled back. May be repeated."""
-        self._transaction.cancel()
+        self.settle()
         with self._lock:
             self._transaction.close()
 

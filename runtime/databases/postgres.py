@@ -241,7 +241,7 @@ class Transaction:
 
 def _kind(text: str) -> str:
     """What the first word says. Raises DatabaseRefused where a statement must not begin so."""
-    if len(text) > _LONGEST or not text.isascii() and _ODD.search(text) or "\0" in text:
+    if len(text) > _LONGEST or (not text.isascii() and _ODD.search(text)) or "\0" in text:
         raise DatabaseRefused(
             "a statement that is too long, or holds what no text of a database does",
             hint=f"at most {_LONGEST:,} characters, no NUL and no lone surrogate",
