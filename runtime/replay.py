@@ -20,7 +20,8 @@ _KINDS = {("done", True): "completed", ("done", False): "raised"}
 class Replay:
     """An action to be run again, within `timeout` seconds, and how it ended the first time: `error` names the class of
     its exception; `digest` is None where none was recorded, and then nothing is said of its output. `fresh`: it
-    stands for a restart, and runs nothing."""
+    stands for a restart, and runs nothing. `typed` is what it is given when it asks for input, None for what was not
+    kept."""
 
     step: int
     source: str
@@ -29,6 +30,7 @@ class Replay:
     digest: str | None
     timeout: float
     fresh: bool = False
+    typed: tuple[str | None, ...] = ()
 
     @classmethod
     def of(cls, node: Node) -> Replay:
@@ -42,7 +44,21 @@ class Replay:
             digest=known if isinstance(known, str) else None,
             timeout=max(0.1, node.duration) if node.kind == "timed_out" else max(10.0, node.duration * 3),
             fresh=node.fresh,
+            typed=node.typed,
         )
+
+
+#: characters of what one action was given as input that the ledger has
+_TYPED = 1 << 16
+
+
+def bounded_answers(typed: tuple[str | None, ...]) -> list[str | None]:
+    """For the ledger. What is too much is as little kept as a password."""
+    size, kept = 0, []
+    for value in typed[:1000]:
+        size += len(value or "")
+        kept.append(value if size <= _TYPED else None)
+    return kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +77,7 @@ def run_again(kernel: Kernel, replay: Replay, on_event: Callable[[Event], None])
             collector.add(event)
             on_event(event)
 
-        done = kernel.execute(replay.source, observe, timeout=replay.timeout)
+        done = kernel.execute(replay.source, observe, timeout=replay.timeout, typed=replay.typed)
         output = collector.output()
     if done.ended in ("killed", "lost"):
         return Again(deadly=True)
@@ -69,6 +85,10 @@ def run_again(kernel: Kernel, replay: Replay, on_event: Callable[[Event], None])
     error = None if done.ok and done.ended == "done" else collector.error_of(done.error)
     if kind != replay.kind or (error.name[:500] if error else "") != replay.error:
         return Again(deadly=False, says=f"step {replay.step} ended otherwise when it was run again")
+    if None in replay.typed:
+        return Again(
+            deadly=False, says=f"step {replay.step} was given nothing for a password when it was run again"
+        )
     if replay.digest not in (None, digest(output)):
         return Again(deadly=False, says=f"step {replay.step} gave out something else when it was run again")
     return Again(deadly=False)

@@ -39,7 +39,7 @@ from mulligan.runtime.outcome import (
 )
 from mulligan.runtime.quota import DiskQuota
 from mulligan.runtime.redacting import Redacting, outcome_without
-from mulligan.runtime.replay import Replay
+from mulligan.runtime.replay import Replay, bounded_answers
 from mulligan.runtime.step import Action, Reach, Step, reach_of
 from mulligan.runtime.timeline import Fold, Timeline
 from mulligan.runtime.transcript import Transcripts
@@ -120,6 +120,8 @@ class Story:
         self._reenter = reenter
         self._stray = Stray()
         self._unsettled: _Unsettled | None = None
+        #: what the last action was given when it asked for input
+        self._typed: tuple[str | None, ...] = ()
         #: whether nothing is done but to wait for a twin
         self._idle = False
         #: the actions that wait for their turn
@@ -275,7 +277,7 @@ class Story:
     ) -> Outcome:
         for event in self._stray.take():  # of threads and subprocesses, since the last action
             observe(event)
-        started = time.monotonic()
+        started, self._typed = time.monotonic(), ()
         guard = Guard(self._quota, self._protected)
         try:
             execution = self.confined.kernel.execute(
@@ -292,6 +294,7 @@ class Story:
             ended()
             cause = f"the sandbox ended: {self.confined.last_words()}".rstrip(": ")
             return Lost(output=collector.output(), cause=cause, duration=time.monotonic() - started)
+        self._typed = execution.typed
         return _outcome(execution, collector, timeout, guard.found)
 
     def _spared(self) -> Callable[[], float]:
@@ -302,6 +305,8 @@ class Story:
         return lambda: waited() - before
 
     def _reply(self, ticket: Ticket, id: int, action: Action, outcome: Outcome) -> None:
+        if self._typed:
+            self._record("typed", id, {"answers": bounded_answers(self._typed)})
         self._record("settled", id, {"outcome": outcome.record()})
         ticket.step.set_result(self._step(id, action, outcome, ticket))
 

@@ -3,6 +3,7 @@
     kind            step  body
     "opened"        0     {}
     "proposed"      n     {source, proposer, why, parent}          fresh: true where it is a restart
+    "typed"         n     {answers}             what it was given when it asked for input; null for a password
     "settled"       n     {outcome: {kind, duration, ...}}
     "checkpointed"  n     {snapshot, twin, changes, reach}
     "discarded"     n     {}                    its twin was dropped to bound memory
@@ -40,7 +41,8 @@ _WIDTH = 60
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """One step. `kind` is its outcome's, or "running"; `duration` is in seconds; `discarded`: its twin is gone;
-    `let_go`: so are its files, and nothing leads back to it; `fresh`: its kernel knows nothing of the steps before."""
+    `let_go`: so are its files, and nothing leads back to it; `fresh`: its kernel knows nothing of the steps before;
+    `typed` is what it was given when it asked for input."""
 
     id: int
     parent: int | None
@@ -58,6 +60,7 @@ class Node:
     discarded: bool = False
     let_go: bool = False
     fresh: bool = False
+    typed: tuple[str | None, ...] = ()
 
 
 _ROOT = Node(id=0, parent=None, source="session opened", kind="opened")
@@ -189,6 +192,10 @@ class Fold:
                     self._lose_running()
                 case "proposed":
                     self._propose(self._step(entry), entry.body)
+                case "typed":
+                    answers = entry.body["answers"]
+                    typed = tuple(each if isinstance(each, str) else None for each in answers)
+                    self._update(self._step(entry), typed=typed)
                 case "settled":
                     self._settle(self._step(entry), entry.body["outcome"])
                 case "checkpointed":

@@ -15,7 +15,7 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -85,6 +85,8 @@ class Execution:
     error: messages.Error | None
     duration: float
     cause: str = ""
+    #: what it was given when it asked for input, in order; None for a password
+    typed: tuple[str | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +250,7 @@ class Kernel:
         history: bool = True,
         exchange: Exchange | None = None,
         spared: Callable[[], float] = lambda: 0.0,
+        typed: Sequence[str | None] = (),
     ) -> Execution:
         """Run code and give each output to `on_event` in order, until its reply and its last output are in.
 
@@ -256,10 +259,13 @@ class Kernel:
         sandbox goes. `then` names a checkpoint that the supervisor begins as soon as the code has ended, as if `begin`
         had been called; there is none when it was killed, guarded or lost. Without `history` it is no numbered input.
         `exchange` is with the Jupyter client that asks for it. `spared` are seconds so far that do not count against
-        `timeout`.
+        `timeout`. `typed` answers what it asks for, where there is no client: once they are used up, and where one is
+        None, with nothing.
         """
-        content = {"code": code, **_EXECUTE, "store_history": history}
-        return self._perform("execute_request", content, on_event, timeout, guard, then, exchange, spared)
+        content = {"code": code, **_EXECUTE, "store_history": history, "allow_stdin": bool(typed)}
+        return self._perform(
+            "execute_request", content, on_event, timeout, guard, then, exchange, spared, deque(typed)
+        )
 
     def pass_on(
         self, kind: str, exchange: Exchange, *, guard: Callable[[], str | None] = lambda: None
@@ -285,6 +291,7 @@ class Kernel:
         then: str | None,
         exchange: Exchange | None,
         spared: Callable[[], float] = lambda: 0.0,
+        typed: deque[str | None] | None = None,
     ) -> Execution:
         self._silence_alarm()
         self._answers.clear()
@@ -297,6 +304,7 @@ class Kernel:
             on_event=on_event,
             exchange=exchange,
             replied=kind in _UNANSWERED,
+            ready=typed or deque(),
         )
         message = self._pass(kind, content, exchange) if exchange else self._request(kind, content)
         run.request, frames = message
@@ -361,8 +369,7 @@ class Kernel:
         while self._answers:
             value = self._answers.popleft()
             if run.asking:
-                run.asking = False
-                self._send(self._stdin, "input_reply", {"status": "ok", "value": value})
+                self._type(run, value)
         if alarm % _RING:
             self._send(self._control, "interrupt_request", _PATIENT)
             run.interrupted(self._grace)
@@ -416,9 +423,16 @@ class Kernel:
         question = self._receive(self._stdin)
         if question is None or question.parent != run.request or question.kind != "input_request":
             return
-        if run.exchange is not None and not run.asking:
-            run.asking = True
+        if run.exchange is None:
+            return self._type(run, (run.ready.popleft() if run.ready else None) or "")
+        if not run.asking:
+            run.asking, run.secret = True, bool(question.content.get("password"))
             run.exchange.listener.asked(question)
+
+    def _type(self, run: _Run, value: str) -> None:
+        run.asking = False
+        run.typed.append(None if run.secret else value)
+        self._send(self._stdin, "input_reply", {"status": "ok", "value": value})
 
     def _drain_iopub(self) -> None:
         """Output goes to the run whose it is, also while that is being ended."""
@@ -677,6 +691,11 @@ class _Run:
     spared: Callable[[], float] = lambda: 0.0
     exchange: Exchange | None = None
     asking: bool = False
+    #: whether what is asked for is a password
+    secret: bool = False
+    #: what is typed where nobody is there, and what was typed
+    ready: deque[str | None] = field(default_factory=deque)
+    typed: list[str | None] = field(default_factory=list)
     next_look: float = field(default_factory=lambda: time.monotonic() + LOOK)
     replied: bool = False
     idle: bool = False
@@ -709,7 +728,7 @@ class _Run:
         return bool(self.cause)
 
     def execution(self, duration: float) -> Execution:
-        return Execution(self.ended, self.ok, self.error, duration, self.cause)
+        return Execution(self.ended, self.ok, self.error, duration, self.cause, tuple(self.typed))
 
 
 def _accept(content: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -133,6 +133,27 @@ def test_input_is_asked_for_and_answered(notebook: Notebook) -> None:
     assert notebook.run("input()", allow_stdin=False).reply["ename"] == "StdinNotImplementedError"
 
 
+def test_what_was_typed_is_typed_again_when_memory_is_rebuilt_but_for_a_password(notebook: Notebook) -> None:
+    def type_it(message: dict[str, object]) -> None:
+        notebook.client.input("Ada")
+
+    notebook.run("x = input('name? ')", stdin_hook=type_it, allow_stdin=True)
+    notebook.run("import getpass; y = getpass.getpass()", stdin_hook=type_it, allow_stdin=True)
+    notebook.run("x = y = None")
+    notebook.run(KILL_TWINS)
+    told = notebook.run("%undo 2").text
+    assert told.count("was given nothing for a password") == 1 and "otherwise" not in told, told
+    assert notebook.value("(x, y)") == "('Ada', '')"
+
+
+KILL_TWINS = """
+import os, signal
+for name in os.listdir("/proc"):
+    if name.isdigit() and open(f"/proc/{name}/comm").read() == "mulligan-twin\\n":
+        os.kill(int(name), signal.SIGKILL)
+"""
+
+
 def test_silent_expressions_and_payloads_are_as_in_any_kernel(notebook: Notebook) -> None:
     assert notebook.run("1 + 1", silent=True).kinds.count("execute_input") == 0
     asked = notebook.run("y = 4", user_expressions={"twice": "y * 2", "bad": "1/0"}).reply["user_expressions"]
