@@ -45,12 +45,14 @@ class Applied:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commit:
     """What one commit, or one revert, did. `patch` is its folder in the journal, None where nothing was
-    written; `baseline` is what the next commit must compare with."""
+    written; `baseline` is what the next commit must compare with. `databases` are the names of those that were
+    committed with it."""
 
     applied: tuple[Applied, ...]
     conflicts: tuple[Conflict, ...]
     patch: Path | None
     baseline: Baseline = field(repr=False)
+    databases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

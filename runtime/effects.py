@@ -39,8 +39,9 @@ _NAMES = 10_000
 class Effect:
     """One request, one name that was looked up for one and that no rule spells out, or one call of a tool. `number`
     counts those of the session; `step` is the one that ran then, or the last that had run. `reversibility` is "read"
-    (nothing to take back), "compensable" (its tool has an inverse), "irreversible", or "unknown" for a tunnel that
-    nobody looked into, a WebSocket, and a tool of which nothing is declared. `finding` is why it was let go or denied.
+    (nothing to take back), "reversible" (a statement, which its database takes back), "compensable" (its tool has an
+    inverse), "irreversible", or "unknown" for a tunnel that nobody looked into, a WebSocket, and a tool of which
+    nothing is declared. `finding` is why it was let go or denied.
     `status` is None while there is no answer. Of a call `ended` says what came of it: "returned", "raised" (`error` has
     what), "left" or "cancelled" before it had ended; "" while it is under way."""
 
@@ -67,7 +68,7 @@ class Effect:
     @property
     def stands(self) -> bool:
         """Whether undo leaves something of it behind."""
-        return not self.denied and self.reversibility != "read" and not self.taken_back
+        return not self.denied and self.reversibility not in ("read", "reversible") and not self.taken_back
 
     def __str__(self) -> str:
         if self.denied:

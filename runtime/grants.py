@@ -51,7 +51,7 @@ def ungranted(policy: Policy, *, asks: bool = True, library: bool = False) -> tu
         said.append(f"tools held until commit ({_counted(held)})")
     if not asks and (asking := [rule for rule in tools if rule.decision is Decision.ASK]):
         said.append(f"tools on approval ({_counted(asking)}): nobody is there to be asked")
-    for name in ("databases", "packages", *(() if library else ("library",))):
+    for name in ("packages", *(() if library else ("library",))):
         if granting := _granting(policy, name):
             said.append(f"{name} ({_counted(granting)})")
     if unused := set(policy.secrets) - used(policy):

@@ -1,10 +1,11 @@
-"""What a session reaches beyond its sandbox, its network and its tools, as far as its story has to know of it."""
+"""What a session reaches beyond its sandbox, network, tools and databases, as far as its story has to know."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from mulligan.runtime.approvals import Approvals
 from mulligan.runtime.checkpoint import Restoration
@@ -13,15 +14,24 @@ from mulligan.runtime.network import Network
 from mulligan.runtime.tools import Tools
 from mulligan.sandbox.redaction import Redactor
 
+if TYPE_CHECKING:
+    from mulligan.runtime.databases.databases import Databases
+
 _SHOWN = 10
 
 
 class Outside:
     def __init__(
-        self, effects: Effects, approvals: Approvals, network: Network | None, tools: Tools | None
+        self,
+        effects: Effects,
+        approvals: Approvals,
+        network: Network | None,
+        tools: Tools | None,
+        databases: Databases | None = None,
     ) -> None:
         self.effects = effects
         self._approvals, self._network, self._tools = approvals, network, tools
+        self._databases = databases
         self._taken_back: list[str] = []
         self._failed: list[str] = []
 
@@ -45,8 +55,23 @@ class Outside:
                     stack.enter_context(each.going_back(said))
             yield said
 
-    def take_back(self, base: int) -> None:
-        """What was done since the state after `base`, as far as it can be; what cannot is told by `stands`."""
+    def begin(self, step: int) -> None:
+        """Its action begins: what comes from now on belongs to it."""
+        self.effects.begin(step)
+        if self._databases is not None:
+            self._databases.begin(step)
+
+    def end(self, step: int) -> None:
+        """Its action has ended: the state after it knows of all that was done until now."""
+        if self._databases is not None:
+            self._databases.end()
+        self.effects.mark(step)
+
+    def take_back(self, base: int, path: Sequence[int]) -> None:
+        """What was done since the state after `base`, to which `path` leads, as far as can be; what cannot is told."""
+        if self._databases is not None:
+            self._databases.end()
+            self._failed += self._databases.go_to(path)
         if self._tools is not None:
             back, failed = self._tools.inverses.take_back(self.effects.mark_of(base))
             self._taken_back += back
@@ -62,6 +87,10 @@ class Outside:
         since, gone = self.effects.since(back.step), self.effects.taken_back(path)
         stands = (*back.stands, *left_out, *self._failed, *since, *gone)
         return replace(back, stands=stands, taken_back=tuple(self._taken_back))
+
+    def commit(self) -> tuple[str, ...]:
+        """The names of the databases that were committed. Raises DatabaseLost."""
+        return () if self._databases is None else self._databases.commit()
 
     def notices(self, step: int) -> tuple[str, ...]:
         """What an agent is told of what it was denied, each once."""

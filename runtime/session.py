@@ -12,7 +12,7 @@ import os
 import secrets
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
@@ -32,10 +32,18 @@ from mulligan.runtime.approvals import Approvals, Asking, on_loop
 from mulligan.runtime.bringing import STARTED, Brought, bring, engine_sees_mounts
 from mulligan.runtime.checkpoint import Checkpoints, Restoration
 from mulligan.runtime.commit import Commit
+from mulligan.runtime.databases.database import Database
 from mulligan.runtime.diffs.diff import Diff
 from mulligan.runtime.diffs.parsing import Parsing
 from mulligan.runtime.effects import Effect, Effects
-from mulligan.runtime.errors import CommitFailed, NoLibrary, NothingToUndo, SessionBusy, SessionClosed
+from mulligan.runtime.errors import (
+    CommitFailed,
+    DatabaseLost,
+    NoLibrary,
+    NothingToUndo,
+    SessionBusy,
+    SessionClosed,
+)
 from mulligan.runtime.folder import transfer
 from mulligan.runtime.grants import (
     bounds_outcomes,
@@ -79,6 +87,7 @@ from mulligan.sandbox.tools.runner import Runner
 from mulligan.sandbox.tools.tool import Offer
 
 if TYPE_CHECKING:
+    from mulligan.runtime.databases.databases import Databases
     from mulligan.runtime.judging import OutcomeJudge
     from mulligan.runtime.library.given import Given
     from mulligan.runtime.library.kept import Keeping, SessionLibrary
@@ -100,7 +109,8 @@ LOOKING = 0.5
 class Order:
     """What a sandbox is started from. `warm` is Python that is run before the first twin is taken; a `judge` gives it
     a network; `kernel` names a kernelspec, where the kernel is not to be ours. `offer` are functions of the host that
-    may be called from inside where `tool_rules` allow it, coroutine functions on `loop` where there is one."""
+    may be called from inside where `tool_rules` allow it, coroutine functions on `loop` where there is one, and
+    `databases` what statements may be run in."""
 
     isolation: str
     image: str | None
@@ -112,6 +122,7 @@ class Order:
     secrets: Secrets | None = None
     kernel: str = ""
     offer: Offer | None = None
+    databases: tuple[Database, ...] = ()
     tool_rules: Policy | None = None
     loop: asyncio.AbstractEventLoop | None = None
     library: Given | None = None
@@ -385,7 +396,15 @@ class Session:
         self._baseline = done.baseline
         self._commits.append(done)
         self._story.note("committed", _commit_record(done))
-        return done
+        return done if self._outside is None else replace(done, databases=self._commit_outside(self._outside))
+
+    def _commit_outside(self, outside: Outside) -> tuple[str, ...]:
+        """After the files, which can be put back where this fails."""
+        try:
+            return outside.commit()
+        except DatabaseLost as error:
+            self._uncommit()
+            raise CommitFailed(f"{error.message}; your folder was put back", hint=error.hint) from error
 
     def _unfold(self) -> None:
         try:
@@ -529,9 +548,11 @@ class Session:
         )
         effects = Effects(self._ledger)
         network = None if order.judge is None else self._open_network(order.judge, effects, order.secrets)
-        tools = None if order.offer is None else self._open_tools(order, order.offer, effects)
+        databases = self._open_databases(order) if order.databases else None
+        offered = _with_statements(order.offer, databases)
+        tools = None if offered is None else self._open_tools(order, offered, effects, databases)
         if network is not None or tools is not None:
-            self._outside = Outside(effects, self._approvals, network, tools)
+            self._outside = Outside(effects, self._approvals, network, tools, databases)
             self._ledger.redactor = self._outside.redactor
             if tools is not None:
                 tools.redactor = self._outside.redactor
@@ -629,7 +650,19 @@ class Session:
         self._resources.callback(network.outlet.close)
         return network
 
-    def _open_tools(self, order: Order, offer: Offer, effects: Effects) -> Tools:
+    def _open_databases(self, order: Order) -> Databases:
+        try:
+            from mulligan.runtime.databases.databases import Databases
+        except ImportError as error:
+            hint = "pip install 'mulligan[databases]'"
+            raise DatabaseLost(
+                f"databases need a package that is not there: {error.name}", hint=hint
+            ) from error
+        databases = Databases(order.databases, order.tool_rules)
+        self._resources.callback(databases.close)
+        return databases
+
+    def _open_tools(self, order: Order, offer: Offer, effects: Effects, databases: Databases | None) -> Tools:
         tools = Tools(
             offer,
             effects,
@@ -637,6 +670,7 @@ class Session:
             self._approvals,
             runner=Runner(order.loop),
             policy=order.tool_rules,
+            databases=databases,
         )
         self._resources.callback(tools.server.close)
         return tools
@@ -776,6 +810,7 @@ def open_session(
     kernel: str | None = None,
     tools: Offered = (),
     tools_loop: asyncio.AbstractEventLoop | None = None,
+    databases: Iterable[Database] = (),
     library: Shelves | None = None,
 ) -> Session:
     """Open a session on a copy of `workspace` (an empty one when None).
@@ -795,11 +830,14 @@ def open_session(
     are taken back, and their memory is not.
     `tools` are functions of yours that the code inside may call, `from tools import send_invoice`; they run here, each
     call on a thread of its own, coroutine functions on `tools_loop` or a loop of their own (docs/tools.md).
+    `databases` are those that its actions may use, `from databases import shop`; what they write there is taken back by
+    undo and committed by `commit` (docs/databases.md).
     `library` is a folder of routines, or several of which the first has precedence, for `from actions import NAME`;
     which of them may be used is the policy's `library` section to say, and all of them where no policy is given.
 
     Raises PolicyError for a broken glob or policy, or for one with a rule that would not be enforced;
-    WorkspaceInvalid, ToolInvalid, NoIsolation, ImageMissing, ImageUnusable, SelfTestFailed.
+    WorkspaceInvalid, ToolInvalid, DatabaseLost, DatabaseRefused, NoIsolation, ImageMissing, ImageUnusable,
+    SelfTestFailed.
     """
     from mulligan.runtime.library.given import Given
 
@@ -817,12 +855,20 @@ def open_session(
         secrets=grant_secrets(rules),
         kernel=kernel or "",
         offer=offer(tools),
+        databases=tuple(databases),
         tool_rules=None if policy is None else rules,
         loop=tools_loop,
         library=None if library is None else Given.of(library, rules, state, by_name=policy is None),
     )
     task = Task(None if workspace is None else Path(workspace), rules, progress, keep, excluded, staging)
     return make_session(sessions, partial(Session._open, order=order, task=task))
+
+
+def _with_statements(offer: Offer | None, databases: Databases | None) -> Offer | None:
+    """What is offered, and a function for each database."""
+    if databases is None:
+        return offer
+    return Offer([*(offer.tools.values() if offer else ()), *databases.tools()], databases.names)
 
 
 def make_session(sessions: Path, job: Callable[[Session], None]) -> Session:
@@ -855,6 +901,7 @@ async def open_async(
     staging: str = "auto",
     kernel: str | None = None,
     tools: Offered = (),
+    databases: Iterable[Database] = (),
     library: Shelves | None = None,
 ) -> AsyncSession:
     """As `open`, for event loops; `await` it, or use it in `async with await mulligan.aopen(...)`. `approve`, and tools
@@ -877,6 +924,7 @@ async def open_async(
         kernel=kernel,
         tools=tools,
         tools_loop=loop,
+        databases=databases,
         library=library,
     )
     return AsyncSession(await asyncio.to_thread(job))

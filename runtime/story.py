@@ -163,7 +163,7 @@ class Story:
             self._put_back_protected()
             step = self._propose(action)
             if self._outside is not None:
-                self._outside.effects.begin(step)
+                self._outside.begin(step)
             verdict = judge_proposal(self._policy, action.source)
             if verdict.decision is not Decision.ALLOW:
                 self.settle()
@@ -173,8 +173,8 @@ class Story:
             with Collector(self._transcripts.of(step)) as collector:
                 outcome = self._run(action, wall, watch, twin, collector, ticket.exchange)
             if self._outside is not None:
+                self._outside.end(step)
                 outcome = replace(outcome, notes=self._outside.notices(step))
-                self._outside.effects.mark(step)
             self.settle()
             if _must_go_back(outcome):
                 return self._take_back(ticket, step, action, outcome)
@@ -544,10 +544,10 @@ class Story:
         if self._outside is None:
             return self._restore(base, target, spare=spare, keep=keep)
         with self._outside.going_back() as left_out:
-            back = self._restore(
-                base, target, spare=spare, keep=keep, halted=partial(self._outside.take_back, base)
-            )
-        return self._outside.told(back, self.timeline.path(base), left_out)
+            path = self.timeline.path(base)
+            halted = partial(self._outside.take_back, base, path)
+            back = self._restore(base, target, spare=spare, keep=keep, halted=halted)
+        return self._outside.told(back, path, left_out)
 
     def _restore(
         self,

@@ -13,7 +13,7 @@ from enum import Enum
 from functools import partial
 from inspect import BoundArguments
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from mulligan.policies.asking import judge_tool
@@ -32,6 +32,9 @@ from mulligan.sandbox.tools.overseer import Call, Ended, Recorded
 from mulligan.sandbox.tools.runner import Runner
 from mulligan.sandbox.tools.server import ToolServer
 from mulligan.sandbox.tools.tool import Offer, Tool
+
+if TYPE_CHECKING:
+    from mulligan.runtime.databases.databases import Databases
 
 Offered = Iterable[Callable[..., Any]] | Mapping[str, Callable[..., Any]]
 #: characters of a call's arguments that are shown
@@ -62,9 +65,13 @@ class Tools:
         *,
         runner: Runner,
         policy: Policy | None,
+        databases: Databases | None = None,
     ) -> None:
         """Without a policy whatever was handed over may be called."""
         self._effects, self._approvals, self._policy = effects, approvals, policy
+        self._databases = databases
+        if databases is not None:
+            databases.ask = self._ask_about_statement
         self._again = False
         self._left_out = 0
         #: calls under way that can be taken back
@@ -83,7 +90,10 @@ class Tools:
             return self._answer_again(call, finding)
         if finding.decision is Decision.ASK:
             finding = self._ask(call, finding)
-        what, reversibility = spelt(call), _reversibility(call.tool)
+        what, reversibility = (
+            spelt(call),
+            "reversible" if self._runs_statements(call) else _reversibility(call.tool),
+        )
         if finding.decision is not Decision.ALLOW:
             self._effects.not_called(what, reversibility, finding)
             raise _denied(call, finding)
@@ -95,6 +105,8 @@ class Tools:
 
     def _judge(self, call: Call) -> Finding:
         """Of all that decide, one: a hold is a denial, as nothing is kept back yet."""
+        if self._runs_statements(call):
+            return STATEMENT  # what it did is judged when it has been done
         if self._policy is None:
             return _HANDED_OVER
         verdict = judge_tool(self._policy, call.tool.name, comparable(call))
@@ -105,10 +117,18 @@ class Tools:
         rules = dict.fromkeys(map(named, verdict.deciding))
         return replace(verdict.deciding[0], rule="; ".join(rules))
 
+    def _runs_statements(self, call: Call) -> bool:
+        return self._databases is not None and call.tool.name in self._databases
+
     def _ask(self, call: Call, finding: Finding) -> Finding:
-        asked = spelt(call, whole=True)
-        question, matter = self._approvals.about_call(self._effects.step, call.tool.name, asked, finding)
-        decided = self._approvals.ask(question, matter, lambda: self._again or call.gone())
+        return self._decide(call.tool.name, spelt(call, whole=True), finding, call.gone)
+
+    def _ask_about_statement(self, name: str, text: str, finding: Finding) -> Finding:
+        return self._decide(name, one_line(text), finding, lambda: False)
+
+    def _decide(self, name: str, asked: str, finding: Finding, gone: Callable[[], bool]) -> Finding:
+        question, matter = self._approvals.about_call(self._effects.step, name, asked, finding)
+        decided = self._approvals.ask(question, matter, lambda: self._again or gone())
         return replace(
             finding,
             decision=Decision.ALLOW if decided.allowed else Decision.DENY,
@@ -129,6 +149,8 @@ class Tools:
 
     def ended(self, number: int, call: Call, ended: Ended) -> None:
         said = call.tool.said
+        if self._databases is not None and self._runs_statements(call) and ended.how in _UNENDED:
+            self._databases.leave(call.tool.name)
         what = self._spelt.get(number) if ended.how in _UNENDED else self._spelt.pop(number, None)
         if ended.returned and what is not None:
             job = partial(call.take_back, ended.result)
@@ -161,6 +183,9 @@ class Tools:
 
 
 _UNENDED = ("left", "cancelled")
+STATEMENT = Finding(
+    decision=Decision.ALLOW, rule="databases", reason="what a statement did is judged before it is kept"
+)
 _HANDED_OVER = Finding(
     decision=Decision.ALLOW, rule="tools", reason="it was handed over, and there is no policy"
 )

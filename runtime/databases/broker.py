@@ -11,8 +11,9 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from mulligan.runtime.databases.database import Database
 from mulligan.runtime.databases.execute import Answer, Parameters
 from mulligan.runtime.databases.postgres import Transaction
 from mulligan.runtime.errors import DatabaseLost, DatabaseRefused, StatementFailed
@@ -21,23 +22,6 @@ from mulligan.sandbox.printable import one_line
 #: statements of a session, and characters of their texts, that are kept to be run again
 _MOST, _MOST_TEXT = 10_000, 16 << 20
 _SHOWN = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Database:
-    """A PostgreSQL database that actions may use under `name`. `url` is libpq's, with a role that is no superuser; the
-    sandbox never sees it. `timeout` is what one statement may take, in seconds; `rows`, how many it may give."""
-
-    name: str
-    url: str = field(repr=False)
-    timeout: float = 30.0
-    rows: int = 10_000
-
-    def __post_init__(self) -> None:
-        if not self.name.isidentifier() or not self.name.isascii() or self.name.startswith("_"):
-            raise ValueError(f"{self.name!r} is no name for a database: actions import it as a variable")
-        if self.timeout <= 0 or self.rows <= 0:
-            raise ValueError(f"database {self.name}: timeout and rows are more than nothing")
 
 
 @dataclass(frozen=True, slots=True)

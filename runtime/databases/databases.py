@@ -15,9 +15,11 @@ from typing import Any
 from mulligan.policies.asking import judge_database
 from mulligan.policies.decision import Decision, Finding
 from mulligan.policies.policy import Policy
-from mulligan.runtime.databases.broker import Broker, Database
+from mulligan.runtime.databases.broker import Broker
+from mulligan.runtime.databases.database import Database
 from mulligan.runtime.errors import DatabaseLost
 from mulligan.sandbox.errors import ToolInvalid
+from mulligan.sandbox.tools.declared import tool
 from mulligan.sandbox.tools.errors import Denied, Refused
 from mulligan.sandbox.tools.tool import Tool
 
@@ -42,11 +44,11 @@ class Databases:
     def __init__(self, handed: Iterable[Database], policy: Policy | None) -> None:
         """Connects to each. Raises DatabaseLost, DatabaseRefused, ToolInvalid. Without a policy, what was handed over
         may be used."""
-        self._policy = policy
+        self._policy, self._handed = policy, tuple(handed)
         self._brokers: dict[str, Broker] = {}
         self._step: int | None = None
         self.ask: Ask = lambda name, text, finding: finding
-        for database in handed:
+        for database in self._handed:
             if database.name in self._brokers:
                 raise ToolInvalid(f"two databases are called {database.name}", hint="give one another name")
             self._brokers[database.name] = Broker(database)
@@ -60,9 +62,21 @@ class Databases:
     def __contains__(self, name: str) -> bool:
         return name in self._brokers
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._brokers)
+
+    @property
+    def taking(self) -> bool:
+        """Whether an action runs."""
+        return self._step is not None
+
     def tools(self) -> list[Tool]:
         """The functions that the code inside calls."""
-        return [Tool.of(self._function(broker), name) for name, broker in self._brokers.items()]
+        return [
+            Tool.of(tool(timeout=database.timeout)(self._function(broker)), broker.name)
+            for database, broker in zip(self._handed, self._brokers.values(), strict=True)
+        ]
 
     def _function(self, broker: Broker) -> Callable[..., Rows]:
         def run(statement: str, parameters: list[Any] | dict[str, Any] | None = None) -> Rows:

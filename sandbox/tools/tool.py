@@ -178,8 +178,8 @@ class Tool:
 class Offer:
     """The tools of one session, by name."""
 
-    def __init__(self, tools: Sequence[Tool]) -> None:
-        """Raises ToolInvalid."""
+    def __init__(self, tools: Sequence[Tool], databases: Sequence[str] = ()) -> None:
+        """`databases` are those of them that run statements. Raises ToolInvalid."""
         self.tools: Mapping[str, Tool] = {each.name: each for each in tools}
         if len(self.tools) < len(tools):
             twice = next(each.name for each in tools if self.tools[each.name] is not each)
@@ -198,7 +198,11 @@ class Offer:
                 f"a tool and a class are both called {shared[0]}", hint="give the tool another name"
             )
         #: what the guest makes its package from
-        self.described: Mapping[str, Any] = {"tools": described, "classes": spelling.made}
+        self.described: Mapping[str, Any] = {
+            "tools": described,
+            "classes": spelling.made,
+            "databases": list(databases),
+        }
 
 
 def _signature(function: Callable[..., Any]) -> inspect.Signature:

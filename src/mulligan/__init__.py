@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mulligan.runtime.agent.agent import Agent
     from mulligan.runtime.agent.budgets import Budgets
     from mulligan.runtime.checkpoint import Restoration
+    from mulligan.runtime.databases.database import Database
     from mulligan.runtime.diffs.diff import Diff
     from mulligan.runtime.outcome import Completed, Lost, Outcome, Raised, Refused, Reverted, TimedOut
     from mulligan.runtime.pool import Pool
@@ -34,6 +35,7 @@ _HOMES = {
     "AsyncSession": "runtime.session",
     "Budgets": "runtime.agent.budgets",
     "Completed": "runtime.outcome",
+    "Database": "runtime.databases.database",
     "Diff": "runtime.diffs.diff",
     "Lost": "runtime.outcome",
     "MulliganError": "sandbox.errors",
@@ -75,6 +77,7 @@ __all__ = [
     "AsyncSession",
     "Budgets",
     "Completed",
+    "Database",
     "Diff",
     "Lost",
     "MulliganError",

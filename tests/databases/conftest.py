@@ -17,7 +17,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from mulligan.runtime.databases.broker import Broker, Database
+from mulligan.runtime.databases.broker import Broker
+from mulligan.runtime.databases.database import Database
 
 _numbers = itertools.count(1)
 
@@ -42,8 +43,8 @@ def server() -> Iterator[str]:
         "stdout": subprocess.PIPE,
         "stderr": subprocess.STDOUT,
     }
-    initialise = [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]
-    subprocess.run(initialise, check=True, **quiet, **as_nobody)
+    how = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]
+    subprocess.run([binaries / "initdb", "-D", data, *how], check=True, **quiet, **as_nobody)
     listening = ["-k", data, "-c", "listen_addresses=", "-c", "fsync=off"]
     running = subprocess.Popen(
         [binaries / "postgres", "-D", data, *listening], text=True, **quiet, **as_nobody

@@ -8,8 +8,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from mulligan.runtime.databases.broker import Broker, Database
+from mulligan.runtime.databases.broker import Broker
+from mulligan.runtime.databases.database import Database
 from mulligan.runtime.errors import DatabaseLost, DatabaseRefused, StatementFailed
+from mulligan.sandbox.errors import ToolInvalid
 
 from .conftest import Run
 
@@ -122,7 +124,7 @@ def test_what_was_committed_is_seen_by_all_and_named_when_undo_cannot_reach_it(
     run(2, "INSERT INTO t VALUES (1)")
     assert broker.pending
     broker.commit()
-    assert not broker.pending
+    assert (broker.pending, run(2, "SELECT 1")) == (False, [(1,)])
     assert admin.execute("SELECT a FROM t").fetchall() == [(1,)]
     run(3, "INSERT INTO t VALUES (2)")
     assert broker.go_to([1]) == ("database shop: what step 2 wrote was committed and stays",)
@@ -230,5 +232,5 @@ def test_a_server_that_does_not_answer_is_an_error_without_the_password(url: str
 
 @pytest.mark.parametrize("name", ["", "a b", "_x", "1a", "über", "a.b"])
 def test_a_name_that_is_no_variable_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="no name"):
+    with pytest.raises(ToolInvalid, match="no name"):
         Database(name, "postgresql://x")
