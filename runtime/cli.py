@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import FrameType
 
+    from mulligan.runtime.databases.database import Database
     from mulligan.runtime.session import Session
 
 DONE, FAILED, BAD_INPUT, NO_SANDBOX, INTERRUPTED, OUTPUT_CLOSED = 0, 1, 2, 3, 130, 141
@@ -62,6 +63,9 @@ input; 3 no sandbox to be had; 130 interrupted"""
 
 
 _EXCLUDE = 'a path that is not brought in, such as "node_modules/"; may be given again'
+_DATABASE = (
+    "a PostgreSQL database for `from databases import NAME`; the environment's VARIABLE holds its address"
+)
 _STAGING = "how the workspace is brought in; auto: a large one lies beneath the session where that can be"
 _PROTECT = 'a path that no action may change, such as "data/raw/**"; may be given again'
 
@@ -169,6 +173,7 @@ def _opened(chosen: argparse.Namespace, approve: Approve | None) -> Session:
             progress=waiting.progress,
             keep=chosen.keep,
             approve=approve,
+            databases=chosen.database,
         )
 
 
@@ -402,6 +407,7 @@ def _add_session(parser: argparse.ArgumentParser) -> None:
     add("--protect", action="append", default=[], metavar="GLOB", help=_PROTECT)
     add("--exclude", action="append", default=[], metavar="GLOB", help=_EXCLUDE)
     add("--staging", choices=STAGINGS, default="auto", help=_STAGING)
+    add("--database", action="append", default=[], type=_database, metavar="NAME=VARIABLE", help=_DATABASE)
     add("--timeout", type=_seconds, metavar="SECONDS", help="for each action (default: the policy's)")
     add("--state", type=Path, metavar="DIR", help="the folder that sessions are kept in")
     add("--json", action="store_true", help="one JSON object a line, for programs")
@@ -474,6 +480,19 @@ def _checked(run: argparse.ArgumentParser, chosen: argparse.Namespace) -> argpar
     if chosen.commit and chosen.workspace is None:
         run.error("--commit needs --workspace: there is no folder to write to")
     return chosen
+
+
+def _database(text: str) -> Database:
+    """The address is in the environment: what stands in a command line can be read by others."""
+    from mulligan.runtime.databases.database import Database
+
+    name, _, variable = text.partition("=")
+    if not variable or variable not in os.environ:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VARIABLE, with a variable that is set")
+    try:
+        return Database(name, os.environ[variable])
+    except MulliganError as error:
+        raise argparse.ArgumentTypeError(error.message) from error
 
 
 def _seconds(text: str) -> float:

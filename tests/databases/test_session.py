@@ -11,6 +11,7 @@ import pytest
 
 import mulligan
 from mulligan import Database, Session
+from mulligan.runtime.cli import main
 from mulligan.runtime.errors import CommitFailed, DatabaseLost
 from mulligan.sandbox.errors import ToolInvalid
 
@@ -63,7 +64,7 @@ def test_rows_files_and_memory_go_back_together_and_are_committed_together(
             "open('total', 'w').write(str(total))"
         )
         assert first.outcome.kind == "completed", first.outcome.text
-        assert first.reach is not None and first.reach.exact, first.reach
+        assert first.reach.exact, first.reach
         session.run("shop.execute('DELETE FROM sales'); total = 'gone'; open('total', 'w').write(total)")
         assert (
             said(session, "print(shop.execute('SELECT count(*) FROM sales').fetchone(), total)")
@@ -257,3 +258,23 @@ def test_what_cannot_be_opened_says_why_and_leaves_nothing(
         opening(databases=[Database("shop", url), Database("shop", url)])
     with pytest.raises(ToolInvalid, match="shop"):
         opening(tools={"shop": lambda: None})
+
+
+def test_the_command_line_finds_the_address_in_the_environment(
+    url: str,
+    sales: Admin,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from databases import shop\nprint(shop.execute('SELECT count(*) FROM sales').fetchone())"
+    )
+    monkeypatch.setenv("SHOP", url)
+    where = ["--isolation", "bubblewrap", "--state", str(tmp_path / "state")]
+    assert main(["run", str(script), *where, "--database", "shop=SHOP"]) == 0
+    assert "(2,)" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["run", str(script), *where, "--database", "shop=NOT_SET"])
+    assert "with a variable that is set" in capsys.readouterr().err

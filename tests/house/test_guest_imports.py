@@ -21,7 +21,9 @@ def imported(file: Path) -> Iterator[str]:
 
 
 def test_the_guest_imports_only_what_a_kernel_brings() -> None:
-    offered = {folder.name for folder in (GUEST / "offered").iterdir()}  # what it puts on the path of Python itself
+    offered = {
+        folder.name for folder in (GUEST / "offered").iterdir()
+    }  # what it puts on the path of Python itself
     allowed = BROUGHT_BY_A_KERNEL | sys.stdlib_module_names | offered
     files = sorted(GUEST.rglob("*.py"))
     assert files
