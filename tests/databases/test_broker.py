@@ -62,7 +62,7 @@ def test_parameters_and_values_keep_their_types(run: Run) -> None:
         ("SELECT %(x)s", {"y": 1}, "no parameter 'x'"),
         ("SELECT %d", [1], "'%d' is no place"),
         ("SELECT * FROM nowhere", None, "nowhere"),
-        ("SELEC 1", None, "begin with 'SELEC'"),
+        ("FETCH 1", None, "begin with 'FETCH'"),
         ("SELECT 1; DROP TABLE t", None, "multiple commands"),
     ],
 )
