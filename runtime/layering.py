@@ -169,7 +169,9 @@ class _Laying:
         with Folder.open(self._place.workspace) as merged:
             numbering = self._look(merged, copied, Count(progress, "looking through", self._count, 0))
             entries, files = self._take_over(merged, copied, numbering, settled)
-        lower.looked = Looked(files, frozenset(self._adorned), numbering)
+        lower.looked = Looked(
+            files, frozenset(self._adorned), numbering, self._user, dict(self._tree), self._place.upper
+        )
         baseline = Baseline(
             source=self._original.path,
             identity=self._original.identity,

@@ -20,17 +20,17 @@ from __future__ import annotations
 import os
 import stat
 import struct
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from mulligan.sandbox.errors import StoreDamaged
 from mulligan.sandbox.snapshots.detector import Watches, filesystem_of
-from mulligan.sandbox.snapshots.entry import REFERENCE, Kind
+from mulligan.sandbox.snapshots.entry import REFERENCE, Entry, Kind
 from mulligan.sandbox.snapshots.folders import FOLDER
-from mulligan.sandbox.snapshots.manifest import Manifest
+from mulligan.sandbox.snapshots.manifest import Known, Manifest
 
 _WHICH = struct.Struct(">QqQ")
 _CONTENT = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -54,11 +54,16 @@ class Which(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Looked:
     """What was found in the user's folder: the files that may be referred to, by their paths there, and which of them
-    have extended attributes. Through the overlay the number of each file's inode is xored with `numbering`."""
+    have extended attributes. Through the overlay all belongs to `user`, uid and gid, and the number of each file's
+    inode is xored with `numbering`. `found` is what each folder held, path and status, and `upper` is the folder that
+    takes what is written over it: what the first snapshot need not look at again."""
 
     files: Mapping[bytes, Which]
     adorned: Container[bytes] = ()
     numbering: int = 0
+    user: tuple[int, int] = (0, 0)
+    found: Mapping[bytes, Sequence[tuple[bytes, os.stat_result]]] = field(default_factory=dict)
+    upper: Path = Path()
 
 
 class Lower:
@@ -75,6 +80,8 @@ class Lower:
         self.place = place
         self.folder = folder
         self.looked = Looked({})
+        #: folders in which the user changed something since they were looked into
+        self.touched: set[bytes] = set()
         self.lost: set[bytes] = set()  #: references that were asked for in vain
         self._inside = place + b"/"
         self._at = at
@@ -94,9 +101,35 @@ class Lower:
             return None
         return REFERENCE + _WHICH.pack(*which) + inner
 
-    def is_adorned(self, path: bytes) -> bool:
-        """Whether a file of the tree that may be referred to has extended attributes."""
-        return path[len(self._inside) :] in self.looked.adorned
+    def untouched(self, folder: bytes) -> tuple[dict[bytes, Known], list[bytes]] | None:
+        """What is in a folder of the tree where neither the user nor the session has touched it since it was looked
+        into: the files that are referred to, by name, and the names of the rest. To be asked for the first snapshot
+        only, when the folder reports what changes from now on. In the upper layer is each folder in which anything
+        was written."""
+        inner = folder[len(self._inside) :]
+        found = self.looked.found.get(inner) if folder.startswith(self._inside) else None
+        if (
+            found is None
+            or inner in self.touched
+            or os.path.lexists(os.fsencode(self.looked.upper) + b"/" + inner)
+        ):
+            return None
+        start = len(inner) + 1
+        known: dict[bytes, Known] = {}
+        rest: list[bytes] = []
+        for path, st in found:
+            which = self.looked.files.get(path)
+            if which is None or path in self.looked.adorned:
+                rest.append(path[start:])
+            else:
+                known[path[start:]] = self._known(path, which, st)
+        return known, rest
+
+    def _known(self, path: bytes, which: Which, st: os.stat_result) -> Known:
+        reference = REFERENCE + _WHICH.pack(*which) + path
+        mode, times = stat.S_IMODE(st.st_mode), st.st_mtime_ns
+        entry = Entry(Kind.FILE, mode, *self.looked.user, which.size, times, reference)
+        return Known(which.ino ^ self.looked.numbering, which.ctime_ns, 1, entry)
 
     @contextmanager
     def open(self, reference: bytes) -> Iterator[int]:
@@ -161,7 +194,6 @@ class LowerWatches:
 
     def __init__(self, lower: Lower, limit: int) -> None:
         self._lower = lower
-        self._touched: set[bytes] = set()
         with lower.at(b"") as fd:
             self._watches = Watches.make(limit, filesystem_of(fd) or "")
         self._below: dict[bytes, int] = {}  #: the inode of each folder of theirs
@@ -184,6 +216,7 @@ class LowerWatches:
         for folder in self._below:
             if known := manifest.get(self._path(folder)):
                 self._above[folder] = known.ino
+        self._look_again()
         inner = [folder for folder in self._above if folder]
         self._numbered_alike = bool(inner) and all(self._above[each] == self._below[each] for each in inner)
 
@@ -192,15 +225,16 @@ class LowerWatches:
         that the tree has not, or has another in the place of, may show under another name."""
         if self._watches is None:
             return None
+        touched = self._lower.touched
         fired = self._watches.changed()
         if fired is None:
             self._stop(f"too much changed at once, or {self._watches.detection.why}")
             return None
         for folder in fired:
             self._arm_below(folder)
-        self._touched |= fired
-        elsewhere = not all(self._is_there(folder, manifest) for folder in self._touched)
-        return None if self.why or elsewhere else {self._path(folder) for folder in self._touched}
+        touched |= fired
+        elsewhere = not all(self._is_there(folder, manifest) for folder in touched)
+        return None if self.why or elsewhere else {self._path(folder) for folder in touched}
 
     def close(self) -> None:
         if self._watches is not None:
@@ -222,7 +256,12 @@ class LowerWatches:
 
     def _stop(self, why: str) -> None:
         self.close()
+        self._look_again()
         self._watches, self.why = None, why
+
+    def _look_again(self) -> None:
+        """From now on what was found at first tells nothing."""
+        self._lower.looked = replace(self._lower.looked, found={})
 
     def _note(self, folder: bytes, inode: int) -> None:
         """Which folder of theirs has this path; where it is another than it was, what was seen of that one is void."""

@@ -196,10 +196,7 @@ class Scan:
         inner = []
         left = self._manifest.folders.get(folder, {}).copy()
         prefix = folder + b"/" if folder else b""
-        found = self._list(folder, left, everywhere)
-        if not left and self._lower and not self._passing:
-            found = self._take_over(folder, found, self._lower)
-        for name, st in found:
+        for name, st in self._list(folder, left, everywhere):
             known = was = left.pop(name, None)
             moved = was is None or was.ctime_ns != st.st_ctime_ns or was.ino != st.st_ino
             if moved or not (self._times_tell or stat.S_ISDIR(st.st_mode)):
@@ -216,24 +213,15 @@ class Scan:
         inner.sort(reverse=True)
         return inner
 
-    def _take_over(self, folder: bytes, found: Found, lower: Lower) -> Found:
-        """Of a folder of which nothing is known, the files that are the user's and have no attributes, by what `found`
-        says of them: none of it need be opened. The rest. A number that is given to another file meanwhile comes with
-        another change time."""
-        rest: Found = []
+    def _adopt(self, folder: bytes, fd: int, known: dict[bytes, Known], rest: list[bytes]) -> Found:
+        """Enter these of the user's files, of which nothing was known; what is said of the rest."""
         prefix = folder + b"/" if folder else b""
-        entries, before = self._manifest.folders.setdefault(folder, {}), self._before
-        for name, st in found:
-            path = prefix + name
-            reference = lower.reference(path, st)
-            if reference is None or lower.is_adorned(path):
-                rest.append((name, st))
-                continue
-            before.setdefault(path, None)
-            entries[name] = self._plain(st, Kind.FILE, (), reference, st.st_size)
+        self._manifest.folders.setdefault(folder, {}).update(known)
+        for name, each in known.items():
+            self._before.setdefault(prefix + name, None)
             if self._looked_at is not None:
-                self._looked_at(st.st_size)
-        return rest
+                self._looked_at(each.entry.size)
+        return [(name, os.stat(name, dir_fd=fd, follow_symlinks=False)) for name in rest]
 
     def _list(self, folder: bytes, left: dict[bytes, Known], everywhere: bool) -> Found:
         """Arm a folder and read it. What is as it was known is taken out of `left` at once, for that is nearly all;
@@ -244,6 +232,8 @@ class Scan:
             fd = self._folders.at(folder)
             self._detector.arm(folder, fd)
             self._itself(folder, fd)
+            if not left and self._lower and (untouched := self._lower.untouched(folder)):
+                return self._adopt(folder, fd, *untouched)
             with os.scandir(fd) as items:
                 for item in items:
                     try:

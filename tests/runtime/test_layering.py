@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,8 @@ from mulligan.runtime import checkpoint, layering, unfolding
 from mulligan.runtime.bringing import bring
 from mulligan.runtime.errors import WorkspaceInvalid
 from mulligan.runtime.folder import Folder
+from mulligan.sandbox.snapshots import Kind, SnapshotStore
+from mulligan.sandbox.snapshots.entry import is_reference
 from mulligan.sandbox.snapshots.reader import StoreReader
 
 pytestmark = pytest.mark.skipif(
@@ -38,10 +41,15 @@ def work(tmp_path: Path) -> Path:
         (work / name).write_text(f"{name}\n")
     (work / "large").write_bytes(b"large" * 300_000)
     os.mkfifo(work / "pipe")
-    settled = (work / "pipe").stat().st_ctime_ns + 2 * layering._SETTLED_NS
-    while time.time_ns() < settled:  # a file that only just changed is not referred to
-        time.sleep(0.005)
+    await_settled(work / "pipe")
     return work
+
+
+def await_settled(path: Path) -> None:
+    """A file that only just changed is not referred to."""
+    settled = path.stat().st_ctime_ns + 2 * layering._SETTLED_NS
+    while time.time_ns() < settled:
+        time.sleep(0.005)
 
 
 @pytest.fixture
@@ -283,15 +291,69 @@ def test_a_layer_of_another_overlay_is_copied(work: Path, tmp_path: Path) -> Non
 
 def test_a_file_with_attributes_is_referred_to_and_has_them_again(work: Path, tmp_path: Path) -> None:
     os.setxattr(work / "a", "user.kept", b"theirs")
-    settled = (work / "a").stat().st_ctime_ns + 2 * layering._SETTLED_NS
-    while time.time_ns() < settled:
-        time.sleep(0.005)
+    await_settled(work / "a")
     with mulligan.open(work, isolation="bubblewrap", state=tmp_path / "state", staging="overlay") as session:
         assert [path for path in session.folders.store.rglob("*/*") if path.is_file()] == []
         run(session, "import os; os.removexattr('a', 'user.kept'); os.setxattr('b', 'user.new', b'mine')")
         assert session.undo().stands == ()
         assert os.getxattr(session.workspace / "a", "user.kept") == b"theirs"
         assert os.listxattr(session.workspace / "b") == []
+
+
+def test_what_was_touched_before_the_first_snapshot_is_in_it_and_the_rest_is_as_the_mount_shows_it(
+    work: Path, tmp_path: Path
+) -> None:
+    for name in ("still/in", "up", "gone", "theirs", "moved"):
+        (work / name).mkdir(parents=True)
+        for number in range(3):
+            (work / name / f"{number}").write_text(f"{name} {number}")
+        (work / name / "link").symlink_to("1")
+    os.setxattr(work / "still" / "in" / "2", "user.kept", b"theirs")
+    os.link(work / "b", work / "d" / "also b")
+    await_settled(work / "d")
+    place = layering.Place(tmp_path / "files" / "workspace", tmp_path / "layer")
+    place.workspace.mkdir(parents=True)
+    laid = layering.lay(work, place, user=(1000, 1000), exclude=NOTHING, only_large=False)
+    try:
+        with SnapshotStore.open(tmp_path / "files", tmp_path / "store") as store:
+            store.lie_on(laid.lower, laid.watches)
+            ours = place.workspace
+            (ours / "up" / "0").write_text("the session's")
+            (ours / "gone" / "1").unlink()
+            os.rename(ours / "moved", ours / "again")
+            (ours / "moved").mkdir()
+            (work / "theirs" / "0").write_text("the user's")
+            (work / "theirs" / "new").write_text("the user's")
+            first = store.snapshot()
+            seen = {b"workspace/" + path: st for path, st in everything(ours)}
+            entries = {
+                path: each for path, each in store.entries(first.id).items() if path[:10] == b"workspace/"
+            }
+            assert entries.keys() == seen.keys()
+            for path, st in seen.items():
+                entry, found = entries[path], tmp_path / "files" / os.fsdecode(path)
+                shown = (stat.S_IMODE(st.st_mode), st.st_uid, st.st_gid, st.st_mtime_ns)
+                assert (entry.mode, entry.uid, entry.gid, entry.mtime_ns) == shown, path
+                if entry.kind is Kind.FILE:
+                    assert store.read(first.id, path) == found.read_bytes()
+                    assert dict(entry.xattrs) == {
+                        os.fsencode(name): os.getxattr(found, name) for name in os.listxattr(found)
+                    }
+            assert is_reference(entries[b"workspace/still/in/1"].data)
+            assert (
+                store.snapshot(thorough=True).id == first.id
+            )  # by the keys that the first has, nothing changed
+            (ours / "still" / "in" / "0").write_text("changed")
+            assert {each.path for each in store.snapshot().changes} >= {b"workspace/still/in/0"}
+            assert store.restore(first.id).stands == ()
+            assert (ours / "still" / "in" / "0").read_text() == "still/in 0"
+    finally:
+        laid.close()
+        layering.unlay(place)
+
+
+def everything(folder: Path) -> list[tuple[bytes, os.stat_result]]:
+    return [(os.fsencode(path.relative_to(folder)), path.lstat()) for path in folder.rglob("*")]
 
 
 def test_an_ordinary_user_has_a_copy_and_is_told_why(tmp_path: Path) -> None:
