@@ -16,6 +16,8 @@
     ├── ConnectionFileInvalid  (ValueError)  what a Jupyter client wrote cannot be used to talk to it
     ├── MagicMisused      (ValueError)    a line such as %undo in a notebook asks for what there is not
     ├── KernelspecUnknown (LookupError)   no kernelspec of ours has that name
+    ├── McpMissing        (ImportError)   the SDK of the Model Context Protocol is not installed
+    ├── McpUnusable       (ConnectionError)  an MCP server does not start, answer or have what is asked of it
     ├── CommitFailed      (OSError)       writing to the user's folder failed; it was taken back
     ├── DatabaseRefused   (PermissionError)  a role or a statement that no session may use
     ├── StatementFailed   (ValueError)    the database refused it; the transaction is as it was before
@@ -87,6 +89,14 @@ class MagicMisused(MulliganError, ValueError):
 
 
 class KernelspecUnknown(MulliganError, LookupError):
+    pass
+
+
+class McpMissing(MulliganError, ImportError):
+    pass
+
+
+class McpUnusable(MulliganError, ConnectionError):
     pass
 
 

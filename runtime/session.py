@@ -663,6 +663,9 @@ class Session:
         return databases
 
     def _open_tools(self, order: Order, offer: Offer, effects: Effects, databases: Databases | None) -> Tools:
+        for each in offer.holds:
+            each.acquire()
+            self._resources.callback(each.release)
         tools = Tools(
             offer,
             effects,
@@ -868,7 +871,8 @@ def _with_statements(offer: Offer | None, databases: Databases | None) -> Offer 
     """What is offered, and a function for each database."""
     if databases is None:
         return offer
-    return Offer([*(offer.tools.values() if offer else ()), *databases.tools()], databases.names)
+    own, holds = (offer.tools.values(), offer.holds) if offer else ((), ())
+    return Offer([*own, *databases.tools()], databases.names, holds)
 
 
 def make_session(sessions: Path, job: Callable[[Session], None]) -> Session:

@@ -24,6 +24,7 @@ from mulligan.runtime.approvals import Approvals
 from mulligan.runtime.effects import Effects
 from mulligan.runtime.inverses import Inverses
 from mulligan.runtime.ledger import Ledger
+from mulligan.runtime.mcp.servers import MCPServer
 from mulligan.sandbox.errors import ToolInvalid
 from mulligan.sandbox.printable import one_line
 from mulligan.sandbox.redaction import Redactor
@@ -36,7 +37,7 @@ from mulligan.sandbox.tools.tool import Offer, Tool
 if TYPE_CHECKING:
     from mulligan.runtime.databases.databases import Databases
 
-Offered = Iterable[Callable[..., Any]] | Mapping[str, Callable[..., Any]]
+Offered = Iterable[Callable[..., Any] | MCPServer] | Mapping[str, Callable[..., Any]]
 #: characters of a call's arguments that are shown
 _SHOWN = 300
 #: seconds that an inverse may take, unless its tool has a time of its own
@@ -44,13 +45,21 @@ _WALL = 60.0
 
 
 def offer(handed: Offered) -> Offer | None:
-    """None where there are no tools. Raises ToolInvalid."""
+    """None where there are no tools. Raises ToolInvalid, McpMissing, McpUnusable."""
     tools: object = handed
     if isinstance(tools, str) or not isinstance(tools, Iterable):
         raise ToolInvalid(f"tools is a list of functions, not {tools!r}", hint="write tools=[send_invoice]")
-    named = tools.items() if isinstance(tools, Mapping) else (("", each) for each in tools)
-    found = [Tool.of(function, name) for name, function in named]
-    return Offer(found) if found else None
+    if isinstance(tools, Mapping):
+        found = [Tool.of(function, name) for name, function in tools.items()]
+        return Offer(found) if found else None
+    handed = tuple(tools)
+    servers = tuple(each for each in handed if isinstance(each, MCPServer))
+    functions = [each for every in handed for each in _functions(every)]
+    return Offer(list(map(Tool.of, functions)), holds=servers) if functions else None
+
+
+def _functions(handed: Any) -> Iterable[Any]:
+    return handed.functions() if isinstance(handed, MCPServer) else (handed,)
 
 
 class Tools:

@@ -8,7 +8,7 @@ import re
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
@@ -175,11 +175,22 @@ class Tool:
                 raise TypeError(f"its undo asks for {each.name!r}, which is neither an argument nor `result`")
 
 
-class Offer:
-    """The tools of one session, by name."""
+class Held(Protocol):
+    """What tools need: it is acquired by each session that has them, and released when it is closed."""
 
-    def __init__(self, tools: Sequence[Tool], databases: Sequence[str] = ()) -> None:
+    def acquire(self) -> None: ...
+
+    def release(self) -> None: ...
+
+
+class Offer:
+    """The tools of one session, by name; `holds` must be there while they are called."""
+
+    def __init__(
+        self, tools: Sequence[Tool], databases: Sequence[str] = (), holds: Sequence[Held] = ()
+    ) -> None:
         """`databases` are those of them that run statements. Raises ToolInvalid."""
+        self.holds = holds
         self.tools: Mapping[str, Tool] = {each.name: each for each in tools}
         if len(self.tools) < len(tools):
             twice = next(each.name for each in tools if self.tools[each.name] is not each)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mulligan.runtime.checkpoint import Restoration
     from mulligan.runtime.databases.database import Database
     from mulligan.runtime.diffs.diff import Diff
+    from mulligan.runtime.mcp.servers import MCPServer
     from mulligan.runtime.outcome import Completed, Lost, Outcome, Raised, Refused, Reverted, TimedOut
     from mulligan.runtime.pool import Pool
     from mulligan.runtime.question import Answer, Question
@@ -38,6 +39,7 @@ _HOMES = {
     "Database": "runtime.databases.database",
     "Diff": "runtime.diffs.diff",
     "Lost": "runtime.outcome",
+    "MCPServer": "runtime.mcp.servers",
     "MulliganError": "sandbox.errors",
     "Outcome": "runtime.outcome",
     "Policy": "policies.policy",
@@ -80,6 +82,7 @@ __all__ = [
     "Database",
     "Diff",
     "Lost",
+    "MCPServer",
     "MulliganError",
     "Outcome",
     "Policy",
