@@ -1,5 +1,5 @@
-"""The command line: `mulligan run`, `agent` (agent/command.py), `diff`, `log`, `verify`, `forget`, `policy`
-(policy_cli.py), `doctor`, `image`, `kernelspec`.
+"""The command line: `mulligan` alone (the REPL), `run`, `agent` (agent/command.py), `diff`, `log`, `verify`, `forget`,
+`policy` (policy_cli.py), `doctor`, `image`, `kernelspec`.
 
 Arguments and environment are read here only, but for those of a kernel, which are runtime/jupyter/__main__.py's.
 
@@ -72,7 +72,8 @@ _PROTECT = 'a path that no action may change, such as "data/raw/**"; may be give
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code. Wrong usage raises SystemExit(2), as argparse does."""
-    chosen = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    chosen = _parser().parse_args(words or ["repl"])
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a tick gets `\u2713`
@@ -256,6 +257,12 @@ def _agent(chosen: argparse.Namespace) -> int:
     return command.main(chosen, command.Means(_opened, _asking, _console, _finish))
 
 
+def _repl(chosen: argparse.Namespace) -> int:
+    from mulligan.runtime.repl import start
+
+    return start.main(chosen, _console_on, _state(chosen.state))
+
+
 # -- diff --------------------------------------------------------------------------------------------------------
 
 
@@ -336,7 +343,10 @@ class _Console(Console):
 
 
 def _console(curtain: Curtain | None = None) -> Console:
-    file = None if curtain is None else cast(IO[str], curtain)
+    return _console_on(None if curtain is None else cast(IO[str], curtain))
+
+
+def _console_on(file: IO[str] | None) -> Console:
     return _Console(file=file, highlight=False, markup=False, emoji=False)
 
 
@@ -351,6 +361,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"mulligan {version('mulligan')}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_repl(commands.add_parser("repl", help="Python with undo on a folder; what `mulligan` alone begins"))
     _add_run(commands.add_parser("run", help="run Python files or notebooks in a sandbox", epilog=EPILOG))
     agent = commands.add_parser("agent", help="have a model do a task, in Python that is run in a sandbox")
     arguments.add(agent)
@@ -380,6 +391,17 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser("kernelspec", help="install a kernel for Jupyter, with undo in notebooks")
     )
     return parser
+
+
+def _add_repl(repl: argparse.ArgumentParser) -> None:
+    from mulligan.runtime.repl.start import add_options
+
+    repl.description = (
+        "Runs what you type as steps, on a copy of the folder: each can be taken back, and nothing is written to "
+        "the folder before :commit. Without a terminal, what standard input has is run and shown plainly."
+    )
+    add_options(repl)
+    repl.set_defaults(command=_repl)
 
 
 def _add_run(run: argparse.ArgumentParser) -> None:

@@ -15,6 +15,7 @@
     ├── WorkspaceInvalid  (ValueError)    that folder cannot be a workspace
     ├── ConnectionFileInvalid  (ValueError)  what a Jupyter client wrote cannot be used to talk to it
     ├── MagicMisused      (ValueError)    a line such as %undo in a notebook asks for what there is not
+    ├── CommandMisused    (ValueError)    a line such as :undo in the REPL asks for what there is not
     ├── KernelspecUnknown (LookupError)   no kernelspec of ours has that name
     ├── McpMissing        (ImportError)   the SDK of the Model Context Protocol is not installed
     ├── McpUnusable       (ConnectionError)  an MCP server does not start, answer or have what is asked of it
@@ -85,6 +86,10 @@ class ConnectionFileInvalid(MulliganError, ValueError):
 
 
 class MagicMisused(MulliganError, ValueError):
+    pass
+
+
+class CommandMisused(MulliganError, ValueError):
     pass
 
 

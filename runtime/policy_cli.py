@@ -79,7 +79,7 @@ def _explain(chosen: argparse.Namespace) -> int:
         _object(policy=chosen.policy, answers=[_record(policy, answer) for answer in answers])
     else:
         for answer in answers:
-            _say(policy, answer)
+            say(policy, answer)
     return DONE if all(answer.allowed for answer in answers) else NO
 
 
@@ -90,7 +90,7 @@ def _record(policy: Policy, answer: Answer) -> dict[str, Any]:
     return {**record, "limits": _limits(policy, answer), "note": _note(policy, answer)}
 
 
-def _say(policy: Policy, answer: Answer) -> None:
+def say(policy: Policy, answer: Answer) -> None:
     decided = "depends on the request" if answer.depends else str(answer.verdict.decision)
     _line(f"{answer.asked}: {decided}")
     for finding in sorted(answer.verdict.findings, key=lambda each: -each.decision):

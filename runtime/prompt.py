@@ -56,6 +56,11 @@ class Curtain:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
+    @property
+    def is_drawn(self) -> bool:
+        with self._lock:
+            return self._drawn > 0
+
     @contextmanager
     def drawn(self) -> Iterator[None]:
         with self._lock:

@@ -58,6 +58,11 @@ class Lines:
         if len(self._held) > HELD:
             self.flush()
 
+    @property
+    def held(self) -> str:
+        """The line that is not whole yet."""
+        return self._held
+
     def flush(self) -> None:
         if self._held:
             self._show(self._held)

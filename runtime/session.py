@@ -28,6 +28,7 @@ from mulligan.policies.loading import find_policy
 from mulligan.policies.policy import Policy
 from mulligan.policies.protection import Protection, check_glob
 from mulligan.runtime import commit as committing
+from mulligan.runtime import insight
 from mulligan.runtime.approvals import Approvals, Asking, on_loop
 from mulligan.runtime.bringing import STARTED, Brought, bring, engine_sees_mounts
 from mulligan.runtime.checkpoint import Checkpoints, Restoration
@@ -55,6 +56,7 @@ from mulligan.runtime.grants import (
 )
 from mulligan.runtime.history import History
 from mulligan.runtime.importing import Count, Progress
+from mulligan.runtime.insight import Completions, Variable, Wholeness
 from mulligan.runtime.layering import Place, unlay
 from mulligan.runtime.ledger import Ledger
 from mulligan.runtime.matter import Decided
@@ -333,6 +335,15 @@ class Session:
         return self._library
 
     @property
+    def policy(self) -> Policy:
+        """What it was opened under."""
+        return self._policy
+
+    def effects(self, step: int) -> tuple[Effect, ...]:
+        """What a step did elsewhere, and what of that was denied. Raises StepUnknown."""
+        return self._effects_of(self.timeline.node(step).id)
+
+    @property
     def workspace(self) -> Path:
         """What the session has of the user's folder, on the host. What is in it was written by the agent's code."""
         return self.folders.workspace
@@ -364,6 +375,31 @@ class Session:
         """What a return to the state after a step would bring back, as of now: `Step.reach` was, when it was taken.
         Raises StepUnknown."""
         return self._do(partial(self._story.reach, step)).result()
+
+    def complete(
+        self, code: str, cursor: int | None = None, *, timeout: float = insight.PATIENCE
+    ) -> Completions:
+        """How the code may go on at the cursor (its end when None). No step; after `timeout` seconds there are none.
+
+        Of this and the three that follow: raises WorkerLost where the kernel died of it, and then all is as it was
+        after the last action.
+        """
+        return self._do(partial(insight.complete, self._story, code, cursor, timeout)).result()
+
+    def inspect(
+        self, code: str, cursor: int | None = None, *, detail: int = 0, timeout: float = insight.PATIENCE
+    ) -> str:
+        """What stands at the cursor, in words: its signature, its documentation and, with `detail=1`, its source. Empty
+        where nothing is known. Printable."""
+        return self._do(partial(insight.inspect, self._story, code, cursor, detail, timeout)).result()
+
+    def is_complete(self, code: str, *, timeout: float = insight.PATIENCE) -> Wholeness:
+        """Whether the code can be run as it is, or goes on, and with which indentation."""
+        return self._do(partial(insight.is_complete, self._story, code, timeout)).result()
+
+    def variables(self, *, timeout: float = insight.PATIENCE) -> tuple[Variable, ...] | None:
+        """The variables of the actions so far. None where they cannot be told in time, or not by this kernel."""
+        return self._do(partial(insight.variables, self._story, timeout)).result()
 
     def _read(self, snapshot: int, path: bytes, limit: int) -> bytes:
         return self._do(partial(self._store.read, snapshot, path, limit)).result()
@@ -768,6 +804,22 @@ class AsyncSession:
 
     async def restart(self) -> int:
         return await self._do(self.session._story.restart)
+
+    async def complete(
+        self, code: str, cursor: int | None = None, *, timeout: float = insight.PATIENCE
+    ) -> Completions:
+        return await self._do(partial(insight.complete, self.session._story, code, cursor, timeout))
+
+    async def inspect(
+        self, code: str, cursor: int | None = None, *, detail: int = 0, timeout: float = insight.PATIENCE
+    ) -> str:
+        return await self._do(partial(insight.inspect, self.session._story, code, cursor, detail, timeout))
+
+    async def is_complete(self, code: str, *, timeout: float = insight.PATIENCE) -> Wholeness:
+        return await self._do(partial(insight.is_complete, self.session._story, code, timeout))
+
+    async def variables(self, *, timeout: float = insight.PATIENCE) -> tuple[Variable, ...] | None:
+        return await self._do(partial(insight.variables, self.session._story, timeout))
 
     async def diff(self, a: int = 0, b: int | None = None) -> Diff:
         return await asyncio.to_thread(self.session.diff, a, b)

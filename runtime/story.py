@@ -449,9 +449,12 @@ class Story:
         self._clients = clients
         self._listen()
 
-    def pass_on(self, kind: str, exchange: Exchange) -> None:
+    def pass_on(
+        self, kind: str, exchange: Exchange, timeout: float | None = None, *, heard: bool = True
+    ) -> None:
         """A client's request that is no step: to complete a name, or a widget's message. What its callbacks do belongs
-        to the step that follows. Where it kills the kernel, or breaks a bound, all is as at the cursor.
+        to the step that follows. Where it kills the kernel, or breaks a bound, all is as at the cursor. After `timeout`
+        seconds it is interrupted, and then there may be no answer. If it is `heard`, the next step has its output.
 
         Raises WorkerLost, SandboxLost.
         """
@@ -459,11 +462,17 @@ class Story:
         self._put_back_protected()
         guard = Guard(self._quota, self._protected)
         try:
-            done = self.confined.kernel.pass_on(kind, exchange, guard=lambda: self._stop or guard.ask())
+            done = self.confined.kernel.pass_on(
+                kind,
+                exchange,
+                guard=lambda: self._stop or guard.ask(),
+                timeout=timeout,
+                heard=heard,
+            )
         except SandboxLost:
             self._check_whole()
             raise
-        if done.ended != "done":
+        if done.ended not in ("done", "timeout"):
             self._record("lost", None, {"request": kind, "why": done.cause})
             self._return_to(self._told.cursor, spare=False)
             raise WorkerLost(f"the kernel died: {done.cause}", hint="all is as it was after the last cell")

@@ -268,10 +268,18 @@ class Kernel:
         )
 
     def pass_on(
-        self, kind: str, exchange: Exchange, *, guard: Callable[[], str | None] = lambda: None
+        self,
+        kind: str,
+        exchange: Exchange,
+        *,
+        guard: Callable[[], str | None] = lambda: None,
+        timeout: float | None = None,
+        heard: bool = True,
     ) -> Execution:
-        """Have a client's request answered that is no execution. It may run code all the same; see `execute`."""
-        return self._perform(kind, {}, self.on_stray, None, guard, None, exchange)
+        """Have a client's request answered that is no execution. It may run code all the same; see `execute`. What it
+        gives out is `heard` as output that nobody waits for, or by the exchange's listener alone."""
+        on_event = self.on_stray if heard else _ignore
+        return self._perform(kind, {}, on_event, timeout, guard, None, exchange)
 
     def listen(self) -> None:
         """Take in the output that nobody waits for."""
@@ -729,6 +737,10 @@ class _Run:
 
     def execution(self, duration: float) -> Execution:
         return Execution(self.ended, self.ok, self.error, duration, self.cause, tuple(self.typed))
+
+
+def _ignore(event: Event) -> None:
+    pass
 
 
 def _accept(content: Mapping[str, Any]) -> Mapping[str, Any]:

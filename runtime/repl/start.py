@@ -1,0 +1,180 @@
+"""`mulligan repl`: its arguments, and the pieces put together."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, cast
+
+from mulligan.runtime.repl.opening import Opening
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mulligan.runtime.importing import Importing
+    from mulligan.runtime.question import Approve
+    from mulligan.runtime.repl.desk import Desk
+    from mulligan.runtime.repl.dumb import DumbEditor
+    from mulligan.runtime.repl.editor import Editor
+    from mulligan.runtime.repl.screen import Screen
+    from mulligan.runtime.session import Session
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("folder", nargs="?", metavar="FOLDER", help="what to work on (default: the current folder)")
+    add("--empty", action="store_true", help="begin with an empty folder")
+    add("--isolation", choices=("auto", "docker", "bubblewrap"), default="auto", help="default: auto")
+    add("--image", metavar="IMAGE", help="the Docker image to use")
+    add("--python", metavar="PATH", help="the interpreter that bubblewrap's sandbox uses")
+    add(
+        "--kernel",
+        metavar="NAME",
+        help="a kernelspec, for another language: bash, ir; files are taken back, memory is not",
+    )
+    add("--policy", metavar="POLICY", help="a policy file in YAML, or a preset")
+    add("--protect", action="append", default=[], metavar="GLOB", help="a path that no action may change")
+    add("--exclude", action="append", default=[], metavar="GLOB", help="a path that is not brought in")
+    add("--staging", choices=("auto", "copy", "overlay"), default="auto", help="how the folder is brought in")
+    add("--state", type=Path, metavar="DIR", help="the folder that sessions are kept in")
+
+
+def main(chosen: argparse.Namespace, console_on: Callable[[IO[str]], Console], state: Path | None) -> int:
+    """`console_on` makes the console that writes to a stream; `state` is there. The exit code."""
+    terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    with ExitStack() as resources:
+        return (_in_terminal if terminal else _plainly)(chosen, console_on, state, resources)
+
+
+def _in_terminal(
+    chosen: argparse.Namespace,
+    console_on: Callable[[IO[str]], Console],
+    state: Path | None,
+    resources: ExitStack,
+) -> int:
+    from mulligan.runtime.prompt import Curtain, Terminal
+    from mulligan.runtime.repl.asking import Asking
+    from mulligan.runtime.repl.keyboard import Keyboard
+
+    curtain = Curtain(sys.stdout)
+    keyboard = Keyboard(sys.stdin.fileno())
+    tty = Terminal.open(curtain)
+    asking = None
+    if tty is not None:
+        resources.enter_context(tty)
+        asking = Asking(tty, keyboard)
+    opening = Opening(partial(_open, chosen, state, None if asking is None else asking.approve))
+    resources.callback(opening.close)
+    opening.start()  # meanwhile the rest is imported
+
+    from mulligan.runtime.repl.loop import Repl, play
+    from mulligan.runtime.repl.typed import reader
+
+    reads = reader(keyboard, curtain)
+    editor = _editor(chosen, opening, state, reads, resources)
+    screen = _screen(console_on(cast(IO[str], curtain)), curtain, state)
+
+    def desk_of(session: Session) -> Desk:
+        desk = _desk(chosen, session, screen)
+        desk.run = lambda text: play(desk, text, reads)
+        desk.reads = lambda words: reads(words, False)
+        return desk
+
+    return Repl(opening, editor, screen, keyboard, asking, desk_of).live()
+
+
+def _editor(
+    chosen: argparse.Namespace,
+    opening: Opening,
+    state: Path | None,
+    reads: Callable[[str, bool], str | None],
+    resources: ExitStack,
+) -> Editor | DumbEditor:
+    if os.environ.get("TERM", "dumb") in ("dumb", "unknown", ""):
+        from mulligan.runtime.repl.dumb import DumbEditor
+
+        return DumbEditor(opening, lambda words: reads(words, False))
+    from mulligan.runtime.repl.editor import Editor
+
+    editor = Editor(opening, _state_folder(state) / "repl-history", chosen.kernel or "")
+    resources.callback(editor.close)
+    return editor
+
+
+def _plainly(
+    chosen: argparse.Namespace,
+    console_on: Callable[[IO[str]], Console],
+    state: Path | None,
+    resources: ExitStack,
+) -> int:
+    from mulligan.runtime.prompt import Curtain, Terminal
+    from mulligan.runtime.repl import plain
+    from mulligan.runtime.repl.loop import play
+    from mulligan.runtime.waiting import Waiting
+
+    curtain = Curtain(sys.stdout)
+    tty = Terminal.open(curtain)
+    if tty is not None:
+        resources.enter_context(tty)
+    with Waiting() as waiting:
+        session = _open(chosen, state, None if tty is None else tty.approve, waiting.progress)
+    resources.enter_context(session)
+    screen = _screen(console_on(cast(IO[str], curtain)), curtain, state)
+    desk = _desk(chosen, session, screen)
+    desk.run = lambda text: play(desk, text, None)
+    return plain.live(desk, sys.stdin)
+
+
+def _open(
+    chosen: argparse.Namespace,
+    state: Path | None,
+    approve: Approve | None,
+    progress: Callable[[Importing], None],
+) -> Session:
+    from mulligan.runtime.session import open_session
+
+    return open_session(
+        _folder(chosen),
+        isolation=chosen.isolation,
+        image=chosen.image,
+        python=chosen.python,
+        policy=chosen.policy,
+        protect=chosen.protect,
+        exclude=chosen.exclude,
+        staging=chosen.staging,
+        kernel=chosen.kernel,
+        state=state,
+        progress=progress,
+        approve=approve,
+    )
+
+
+def _folder(chosen: argparse.Namespace) -> Path | None:
+    return None if chosen.empty else Path(chosen.folder or ".").absolute()
+
+
+def _desk(chosen: argparse.Namespace, session: Session, screen: Screen) -> Desk:
+    from mulligan.runtime.repl.desk import Desk, unplayed
+
+    return Desk(session, screen, _folder(chosen), chosen.policy, unplayed)
+
+
+def _screen(console: Console, curtain: object, state: Path | None) -> Screen:
+    from mulligan.runtime.prompt import Curtain
+    from mulligan.runtime.repl.images import Album, way_to_show
+    from mulligan.runtime.repl.screen import Screen
+
+    assert isinstance(curtain, Curtain)
+    album = Album(_state_folder(state) / "pictures", str(os.getpid()))
+    return Screen(console, curtain, album, way_to_show(os.environ))
+
+
+def _state_folder(state: Path | None) -> Path:
+    import platformdirs
+
+    return state or platformdirs.user_state_path("mulligan")
