@@ -1,5 +1,5 @@
 """The command line: `mulligan` alone (the REPL), `run`, `agent` (agent/command.py), `diff`, `log`, `verify`, `forget`,
-`policy` (policy_cli.py), `doctor`, `image`, `kernelspec`.
+`policy` (policy_cli.py), `library` (library_cli.py), `doctor`, `image`, `kernelspec`.
 
 Arguments and environment are read here only, but for those of a kernel, which are runtime/jupyter/__main__.py's.
 
@@ -30,7 +30,7 @@ from typing import IO, TYPE_CHECKING, cast
 from rich.console import Console
 
 from mulligan.policies.errors import PolicyError
-from mulligan.runtime import policy_cli
+from mulligan.runtime import library_cli, policy_cli
 from mulligan.runtime.agent import arguments
 from mulligan.runtime.agent.errors import AgentMisused, ModelUnusable, RecordingInvalid
 from mulligan.runtime.bringing import STAGINGS
@@ -40,6 +40,7 @@ from mulligan.runtime.errors import SessionBroken, SessionUnknown, StepLetGo, St
 from mulligan.runtime.jsonlines import JsonLines
 from mulligan.runtime.jupyter import kernelspec
 from mulligan.runtime.ledger import read_head
+from mulligan.runtime.library.errors import RoutineBroken, RoutineUnknown
 from mulligan.runtime.notebook import Cell, NotebookInvalid, parse_cells, read_cells
 from mulligan.runtime.past import forget, ledgers, list_sessions, open_ledger, open_past, verify
 from mulligan.runtime.prompt import Curtain, Terminal
@@ -62,6 +63,7 @@ EPILOG = """exit codes: 0 all completed; 1 an action failed or a path was not co
 input; 3 no sandbox to be had; 130 interrupted"""
 
 
+_LIBRARY = "a shelf whose routines may be imported, `from actions import NAME`; may be given again"
 _EXCLUDE = 'a path that is not brought in, such as "node_modules/"; may be given again'
 _DATABASE = (
     "a PostgreSQL database for `from databases import NAME`; the environment's VARIABLE holds its address"
@@ -111,6 +113,8 @@ _BAD_INPUT = (
     AgentMisused,
     ModelUnusable,
     RecordingInvalid,
+    RoutineBroken,
+    RoutineUnknown,
 )
 
 
@@ -175,6 +179,7 @@ def _opened(chosen: argparse.Namespace, approve: Approve | None) -> Session:
             keep=chosen.keep,
             approve=approve,
             databases=chosen.database,
+            library=chosen.library,
         )
 
 
@@ -380,6 +385,9 @@ def _parser() -> argparse.ArgumentParser:
     policy_cli.add_commands(
         commands.add_parser("policy", help="policy files: check, explain, test, compare, write")
     )
+    library_cli.add_commands(
+        commands.add_parser("library", help="routines that agents wrote: list, search, test, review")
+    )
     doctor = commands.add_parser("doctor", help="what this machine can do, what is missing, what adds it")
     doctor.add_argument("--json", action="store_true", help="one JSON object, for programs")
     doctor.add_argument("--state", type=Path, metavar="DIR", help="the folder that sessions are kept in")
@@ -426,6 +434,7 @@ def _add_session(parser: argparse.ArgumentParser) -> None:
     add("--image", metavar="IMAGE", help="the Docker image to use")
     add("--python", metavar="PATH", help="the interpreter that bubblewrap's sandbox uses")
     add("--policy", metavar="POLICY", help="a policy file in YAML")
+    add("--library", action="append", type=Path, metavar="DIR", help=_LIBRARY)
     add("--protect", action="append", default=[], metavar="GLOB", help=_PROTECT)
     add("--exclude", action="append", default=[], metavar="GLOB", help=_EXCLUDE)
     add("--staging", choices=STAGINGS, default="auto", help=_STAGING)

@@ -605,10 +605,12 @@ class Session:
 
     def _take_library(self, given: Given) -> Mount:
         from mulligan.runtime.library.kept import Keeping, SessionLibrary, Whence
+        from mulligan.runtime.library.use import Uses
 
         library = self._resources.enter_context(given.open(self.folders.root / "library"))
         whence = Whence(self.id, lambda: self.timeline, self._effects_of, self._note)
-        self._keeping = Keeping(library, given.policy, whence)
+        uses = Uses(library, self.folders.root / "library" / "actions" / "routines.db")
+        self._keeping = Keeping(library, given.policy, whence, uses)
         self._library = SessionLibrary(self._keeping, self._do, self._thread.submit)
         return Mount(source=self.folders.root / "library", target=LIBRARY)
 

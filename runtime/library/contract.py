@@ -14,6 +14,7 @@ What can be read off the text (signature, docstring, parameters) is not repeated
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -59,8 +60,8 @@ class Example:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contract:
     """`compensation` names the routine that makes up for what this one does elsewhere. `why` says why it is in its
-    state, and `tried` what its last trial said. `digest` is of all else and of the text: one that does not fit was
-    changed by hand."""
+    state, and `tried` what its last trial said. `digest` is of all else and of the text, under a key of this user: one
+    that does not fit was changed by hand, or written by somebody else."""
 
     name: str
     version: int = 1
@@ -78,14 +79,15 @@ class Contract:
     tags: tuple[str, ...] = ()
     digest: str = ""
 
-    def sealed(self, text: str) -> Contract:
-        return replace(self, digest=self.seal(text))
+    def sealed(self, text: str, key: bytes) -> Contract:
+        return replace(self, digest=self.seal(text, key))
 
-    def seal(self, text: str) -> str:
-        """What `digest` should be, with this text. The state is in it: nobody gets trusted by a change of one word."""
+    def seal(self, text: str, key: bytes) -> str:
+        """What `digest` should be, with this text. The state is in it: nobody gets trusted by a change of one word, nor
+        by whoever can write the file and has not the key."""
         record = {**asdict(self), "digest": ""}
         data = json.dumps(record, sort_keys=True) + "\0" + text
-        return hashlib.sha256(data.encode("utf-8", "backslashreplace")).hexdigest()
+        return hmac.new(key, data.encode("utf-8", "backslashreplace"), hashlib.sha256).hexdigest()
 
 
 def write_header(contract: Contract) -> str:

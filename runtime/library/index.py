@@ -21,12 +21,13 @@ from mulligan.runtime.library.errors import RoutineBroken, ShelfUnusable
 from mulligan.runtime.library.routine import Routine, read_routine
 from mulligan.sandbox.guest.actions import search_in, words_of
 
-_FORMAT = 1
+_FORMAT = 2
 _TABLES = """
 CREATE TABLE routine(
     place TEXT, name TEXT, stamp TEXT, version INTEGER, state TEXT, why TEXT, signature TEXT, line TEXT,
     text TEXT, needs TEXT, likeness TEXT, worth REAL DEFAULT 0, UNIQUE(place, name));
 CREATE INDEX by_likeness ON routine(likeness);
+CREATE INDEX by_name ON routine(name);
 CREATE VIRTUAL TABLE words USING fts5(name, line, parameters, tags, code, tokenize='porter unicode61');
 CREATE TABLE IF NOT EXISTS uses(name TEXT, version INTEGER, done INTEGER, failed INTEGER, PRIMARY KEY(name, version));
 CREATE TABLE revision(id TEXT);
@@ -49,9 +50,9 @@ class Row:
 class Index:
     """Not for two threads at once. Two processes may use one file: each change is one transaction."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, key: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._path = path
+        self._path, self._key = path, key
         try:
             self._connection = self._opened()
         except sqlite3.DatabaseError:
@@ -104,7 +105,7 @@ class Index:
     def _take(self, place: str, name: str, path: Path, stamp: str) -> None:
         self._forget(place, name)
         try:
-            routine = read_routine(path)
+            routine = read_routine(path, self._key)
         except (RoutineBroken, ShelfUnusable) as error:
             self._connection.execute(
                 "INSERT INTO routine(place, name, stamp, version, state, why) VALUES (?, ?, ?, 0, 'broken', ?)",
@@ -165,6 +166,11 @@ class Index:
             return [Row(*each) for each in self._rows(f"{asked} ORDER BY name, place")]
         return [Row(*each) for each in self._rows(f"{asked} AND place = ? ORDER BY name", place)]
 
+    def version(self, name: str) -> int | None:
+        """Of the one in force."""
+        found = self._rows("SELECT version FROM routine WHERE name = ? AND place = ''", name)
+        return found[0][0] if found else None
+
     def needs(self, name: str) -> str:
         found = self._rows("SELECT needs FROM routine WHERE name = ? AND place = ''", name)
         return found[0][0] if found and found[0][0] else "{}"
@@ -177,6 +183,12 @@ class Index:
             " words.line, parameters, tags, code FROM routine LEFT JOIN words ON words.rowid = routine.rowid"
         )
         yield from self._connection.execute(asked)
+
+    def row(self, name: str) -> Row | None:
+        """The one in force, else the one that is proposed."""
+        asked = "SELECT place, name, version, state, why, signature, line FROM routine"
+        found = self._rows(f"{asked} WHERE name = ? AND state != 'broken' ORDER BY place LIMIT 1", name)
+        return Row(*found[0]) if found else None
 
     def alike(self, likeness: str) -> str | None:
         """The name of a routine that says the same, in force or proposed."""

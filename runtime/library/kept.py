@@ -22,6 +22,7 @@ from mulligan.runtime.library.errors import RoutineBroken, RoutineRefused
 from mulligan.runtime.library.harvest import Candidate, harvest
 from mulligan.runtime.library.library import Found, Library
 from mulligan.runtime.library.routine import Routine, make_routine
+from mulligan.runtime.library.use import Uses
 from mulligan.runtime.step import Step
 from mulligan.runtime.timeline import Timeline
 from mulligan.sandbox.errors import MulliganError
@@ -52,8 +53,9 @@ class Whence:
 class Keeping:
     """Used on the session's thread alone."""
 
-    def __init__(self, library: Library, policy: Policy, whence: Whence) -> None:
+    def __init__(self, library: Library, policy: Policy, whence: Whence, uses: Uses) -> None:
         self.library = library
+        self._uses = uses
         self._policy = policy
         self._whence = whence
         #: of each step, what it made: name, version, and where it lies, or lay before it was retracted
@@ -61,7 +63,6 @@ class Keeping:
         self._retracted: set[int] = set()
 
     def search(self, text: str, k: int) -> tuple[Found, ...]:
-        self.library.refresh()
         return tuple(self.library.search(text, k, self._policy))
 
     def keep(self, step: int | None, names: Sequence[str], known: Mapping[str, Any]) -> Kept:
@@ -92,12 +93,14 @@ class Keeping:
         self._note(node.id, kept, refused)
         return Kept(tuple(kept), refused)
 
-    def keep_by_itself(self, step: int) -> None:
-        """Nobody waits for it, so what went wrong is noted."""
+    def follow(self, step: Step, keep: bool) -> None:
+        """After a step that completed or raised. Nobody waits for it, so what went wrong is noted."""
         try:
-            self.keep(step, (), {})
+            self._uses.follow(step.action.source, step.outcome)
+            if keep and step.outcome.ok:
+                self.keep(step.id, (), {})
         except MulliganError as error:
-            self._whence.note("unkept", {"of": step, "why": error.message})
+            self._whence.note("unkept", {"of": step.id, "why": error.message})
 
     def _shelve(
         self, candidate: Candidate, step: int, timeline: Timeline, known: Mapping[str, Any]
@@ -224,7 +227,9 @@ class SessionLibrary:
         step.add_done_callback(self._stepped)
 
     def _stepped(self, step: Future[Step]) -> None:
-        """On the session's thread, which does it when it has told the step."""
-        if self.automatic and not step.cancelled() and step.exception() is None and step.result().outcome.ok:
+        """On the session's thread, which follows the step when it has told it."""
+        if step.cancelled() or step.exception() is not None:
+            return
+        if step.result().outcome.kind in ("completed", "raised"):
             with suppress(RuntimeError):  # closed meanwhile
-                self._later(partial(self._keeping.keep_by_itself, step.result().id))
+                self._later(partial(self._keeping.follow, step.result(), self.automatic))

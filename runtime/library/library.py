@@ -110,13 +110,12 @@ class Library:
 
     def search(self, text: str, k: int = 10, policy: Policy | None = None) -> list[Found]:
         """The k that fit best, those that may not be used under a policy after those that may; none where none fits."""
-        rows = {row.name: (shelf, row) for shelf, row in self.rows()}
         found: dict[str, Found] = {}
-        for shelf in self.shelves:
+        for number, shelf in enumerate(self.shelves):
             for name, score in shelf.search(text, 2 * k):
-                if name in found or name not in rows or rows[name][0] is not shelf:
+                row = shelf.row(name)
+                if row is None or name in found or any(each.row(name) for each in self.shelves[:number]):
                     continue
-                row = rows[name][1]
                 why = self._why_not(shelf, row, policy)
                 fit = score * _UNUSABLE if why else score
                 found[name] = Found(name, row.signature, row.line, row.state, fit, why)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
+import hmac
 import os
 import stat
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mulligan.runtime.library.contract import Contract, split_file, write_header
@@ -16,7 +17,7 @@ from mulligan.runtime.library.scopes import UNPARSABLE, parse
 
 #: bytes of a routine's file
 FILE = 4 * LARGEST
-EDITED = "its file was changed by hand since it was last written: it needs a trial"
+EDITED = "its file was changed by hand, or trusted by somebody else: it needs a trial, or a review"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class Routine:
     doc: str
     parameters: tuple[str, ...]
     likeness: str
+    key: bytes = field(default=b"", repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -40,7 +42,7 @@ class Routine:
 
     @property
     def edited(self) -> bool:
-        return self.contract.digest != self.contract.seal(self.text)
+        return not hmac.compare_digest(self.contract.digest, self.contract.seal(self.text, self.key))
 
     @property
     def state(self) -> str:
@@ -62,10 +64,10 @@ class Routine:
 
     def changed(self, **changes: object) -> Routine:
         """The same text under another contract, sealed."""
-        return replace(self, contract=replace(self.contract, **changes).sealed(self.text))  # type: ignore[arg-type]
+        return replace(self, contract=replace(self.contract, **changes).sealed(self.text, self.key))  # type: ignore[arg-type]
 
 
-def make_routine(contract: Contract, text: str) -> Routine:
+def make_routine(contract: Contract, text: str, key: bytes = b"") -> Routine:
     """Raises RoutineBroken for a text that defines no such function or class, or that cannot be read."""
     if fault := fault_of(contract.name):
         raise RoutineBroken(f"its name {contract.name[:80]!r} {fault}", hint="give it another name")
@@ -81,6 +83,7 @@ def make_routine(contract: Contract, text: str) -> Routine:
             doc=(ast.get_docstring(node) or "")[:8000],
             parameters=tuple(parameters_of(node))[:100],
             likeness=likeness_of(text, contract.name),
+            key=key,
         )
     except UNPARSABLE as error:
         if isinstance(error, RoutineBroken):
@@ -98,7 +101,7 @@ def _defined(tree: ast.Module, name: str) -> ast.FunctionDef | ast.AsyncFunction
     raise RoutineBroken(f"it defines no function or class {name!r} at its top level", hint="name both alike")
 
 
-def read_routine(path: Path) -> Routine:
+def read_routine(path: Path, key: bytes) -> Routine:
     """Raises RoutineBroken for what is no routine's file, also a link or a pipe; ShelfUnusable where it cannot be
     read."""
     try:
@@ -119,4 +122,4 @@ def read_routine(path: Path) -> Routine:
         raise RoutineBroken("it is not UTF-8", hint="save it as UTF-8") from error
     if contract.name != path.stem:
         raise RoutineBroken(f"it calls itself {contract.name!r}", hint=f"name the file {contract.name}.py")
-    return make_routine(contract, text)
+    return make_routine(contract, text, key)

@@ -15,6 +15,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from mulligan.runtime.library.errors import RoutineBroken, RoutineRefused, Routi
 from mulligan.runtime.library.index import Index, Row
 from mulligan.runtime.library.naming import fault_of
 from mulligan.runtime.library.routine import Routine, read_routine
-from mulligan.runtime.library.whereabouts import index_of
+from mulligan.runtime.library.whereabouts import index_of, user_key
 
 FORCE, CANDIDATES, OLDER = "", "candidates", "older"
 
@@ -30,10 +31,11 @@ FORCE, CANDIDATES, OLDER = "", "candidates", "older"
 class Shelf:
     """A context manager. Used by one thread at a time; any number of processes may have it open."""
 
-    def __init__(self, folder: Path, index: Index, broken: dict[str, str]) -> None:
+    def __init__(self, folder: Path, index: Index, key: bytes) -> None:
         self.folder = folder
+        self._key = key
         self._index = index
-        self._broken = broken
+        self._broken: dict[str, str] = {}
 
     @classmethod
     def open(cls, folder: Path, state: Path | None = None, *, create: bool = False) -> Shelf:
@@ -44,7 +46,8 @@ class Shelf:
                 folder.mkdir(parents=True, exist_ok=True)
             if not folder.is_dir():
                 raise ShelfUnusable(f"there is no folder {folder}", hint="`mulligan library add` makes one")
-            shelf = cls(folder, Index(index_of(folder, state)), {})
+            key = user_key()
+            shelf = cls(folder, Index(index_of(folder, state, key), key), key)
         except OSError as error:
             if isinstance(error, ShelfUnusable):
                 raise
@@ -85,6 +88,10 @@ class Shelf:
     def rows(self, place: str | None = None) -> list[Row]:
         return self._index.rows(place)
 
+    def row(self, name: str) -> Row | None:
+        """The one in force, else the one that is proposed."""
+        return self._index.row(name)
+
     def get(self, name: str, place: str | None = None) -> Routine:
         """The one in force, else the one that is proposed; or the one at that place. Raises RoutineUnknown,
         RoutineBroken."""
@@ -102,7 +109,7 @@ class Shelf:
 
     def _read(self, place: str, name: str) -> Routine:
         try:
-            return read_routine(self._path(place, name))
+            return read_routine(self._path(place, name), self._key)
         except ShelfUnusable as error:
             if isinstance(error.__cause__, FileNotFoundError):
                 raise FileNotFoundError(name) from error
@@ -122,12 +129,17 @@ class Shelf:
     def search(self, text: str, k: int = 10) -> list[tuple[str, float]]:
         return self._index.search(text, k)
 
-    def uses(self, routine: Routine) -> tuple[int, int]:
+    def uses(self, name: str, version: int) -> tuple[int, int]:
         """How often this version went well, and how often it failed."""
-        return self._index.uses(routine.name, routine.version)
+        return self._index.uses(name, version)
 
-    def count(self, routine: Routine, *, failed: bool) -> tuple[int, int]:
-        return self._index.count(routine.name, routine.version, failed=failed)
+    def count(self, name: str, version: int, *, failed: bool) -> tuple[int, int]:
+        """Note that a session said how it did; as `uses`, with this one."""
+        return self._index.count(name, version, failed=failed)
+
+    def is_in_force(self, name: str, version: int) -> bool:
+        self.refresh()
+        return self._index.version(name) == version
 
     def versions(self, name: str) -> list[int]:
         """All that there are, ascending, those that are neither in force nor proposed among them."""
@@ -148,17 +160,20 @@ class Shelf:
             versions = self.versions(routine.name)
             number = versions[-1] + 1 if versions else 1
             self._put_away(CANDIDATES, routine.name)
-            made = routine.changed(
+            made = replace(routine, key=self._key).changed(
                 version=number, parent=versions[-1] if versions else 0, state="candidate", why=""
             )
             self._write(CANDIDATES, made)
             return made
 
-    def trust(self, name: str, why: str, tried: str) -> Routine:
-        """Put what is proposed in force; or what is in force and was edited."""
+    def trust(self, name: str, why: str, tried: str, seen: Routine | None = None) -> Routine:
+        """Put what is proposed in force; or what is in force and was edited. Raises RoutineRefused where that is not
+        what was `seen`."""
         with self._locked():
             place = CANDIDATES if self._path(CANDIDATES, name).is_file() else FORCE
             routine = self.get(name, place)
+            if seen is not None and routine.content != seen.content:
+                raise RoutineRefused(f"{name} was changed meanwhile", hint="look at it again")
             if place == CANDIDATES:
                 self._put_away(FORCE, name)
             made = routine.changed(state="trusted", why=why, tried=tried)

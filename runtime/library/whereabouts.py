@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
+from contextlib import suppress
 from pathlib import Path
 
 import platformdirs
+
+#: bytes of the key
+_KEY = 32
 
 
 def cache_of(state: Path | None) -> Path:
@@ -14,10 +19,29 @@ def cache_of(state: Path | None) -> Path:
     return (state or platformdirs.user_state_path("mulligan")).absolute() / "library"
 
 
-def index_of(folder: Path, state: Path | None) -> Path:
-    """The index of the shelf in this folder."""
-    name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:24]
+def index_of(folder: Path, state: Path | None, key: bytes) -> Path:
+    """The index of the shelf in this folder: what is trusted in it depends on the key."""
+    name = hashlib.sha256(os.fsencode(folder.resolve()) + b"\0" + key).hexdigest()[:24]
     return cache_of(state) / f"{name}.db"
+
+
+def user_key() -> bytes:
+    """The key under which this user's trust is sealed, made when it is first needed. Raises OSError."""
+    path = platformdirs.user_data_path("mulligan").absolute() / "library.key"
+    with suppress(FileNotFoundError):
+        if len(key := path.read_bytes()) == _KEY:
+            return key
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+        file.write(secrets.token_bytes(_KEY))
+    try:
+        os.link(beside, path)  # from here on it is the key; another process may have been first
+    except FileExistsError:
+        pass
+    finally:
+        beside.unlink()
+    return path.read_bytes()
 
 
 def personal_shelf() -> Path:

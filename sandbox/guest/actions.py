@@ -11,6 +11,7 @@ its text.
 import importlib.abc
 import importlib.machinery
 import linecache
+import math
 import os
 import re
 import sqlite3
@@ -26,6 +27,8 @@ _EMPTY_WORDS = (
 _EMPTY = frozenset(_EMPTY_WORDS.split())
 #: characters of a query that are read, and of its words
 _QUERY, _WORDS = 1000, 32
+#: routines that may have a word before it counts as one that says nothing
+_FEW = 200
 #: of the weight of a query's words, the part that must be found for a routine to be found
 ENOUGH = 0.34
 
@@ -42,35 +45,27 @@ def search_in(connection: sqlite3.Connection, text: str, k: int) -> "list[tuple[
     if not words or k < 1:
         return []
     total = connection.execute("SELECT count(*) FROM routine").fetchone()[0] or 1
-    weights = {word: _weight(connection, word, total) for word in words}
-    asked = " OR ".join(f'"{word}"' for word in words)
+    common = max(_FEW, total // 5)
+    having = {word: _having(connection, word, common + 1) for word in words}
+    telling = [word for word in words if len(having[word]) <= common] or words
+    weights = {word: math.log(1 + total / (len(having[word]) + 0.5)) for word in telling}
     rows = connection.execute(
         "SELECT routine.name, routine.worth - bm25(words, 6.0, 3.0, 1.5, 2.0, 0.4) AS fit, words.rowid FROM words"
         " JOIN routine ON routine.rowid = words.rowid WHERE words MATCH ? ORDER BY fit DESC LIMIT ?",
-        (asked, 5 * k),
+        (" OR ".join(f'"{word}"' for word in telling), 5 * k),
     ).fetchall()
-    found = []
-    whole = sum(weights.values())
+    found, whole = [], sum(weights.values())
     for name, fit, row in rows:
-        has = sum(weight for word, weight in weights.items() if weight and _has(connection, row, word))
+        has = sum(weight for word, weight in weights.items() if row in having[word])
         if has >= ENOUGH * whole:
             found.append((name, fit * (0.25 + has / whole)))
     return sorted(found, key=lambda each: (-each[1], each[0]))[:k]
 
 
-def _weight(connection: sqlite3.Connection, word: str, total: int) -> float:
-    import math
-
-    hits = connection.execute("SELECT count(*) FROM words WHERE words MATCH ?", (f'"{word}"',)).fetchone()[0]
-    return math.log(1 + total / (hits + 0.5))
-
-
-def _has(connection: sqlite3.Connection, row: int, word: str) -> bool:
-    return bool(
-        connection.execute(
-            "SELECT 1 FROM words WHERE words MATCH ? AND rowid = ?", (f'"{word}"', row)
-        ).fetchone()
-    )
+def _having(connection: sqlite3.Connection, word: str, most: int) -> "set[int]":
+    """The rows that have a word, or so many of them."""
+    asked = "SELECT rowid FROM words WHERE words MATCH ? LIMIT ?"
+    return {row for (row,) in connection.execute(asked, (f'"{word}"', most))}
 
 
 class _Library(importlib.abc.MetaPathFinder, importlib.abc.Loader):

@@ -15,7 +15,7 @@ from mulligan.runtime.library.contract import Contract, Example, Needs, Provenan
 from mulligan.runtime.library.errors import RoutineBroken, RoutineUnknown, ShelfUnusable
 from mulligan.runtime.library.routine import EDITED, Routine, make_routine
 from mulligan.runtime.library.shelf import Shelf
-from mulligan.runtime.library.whereabouts import index_of
+from mulligan.runtime.library.whereabouts import index_of, user_key
 
 TEXT = 'def slugify(text: str) -> str:\n    """Make a slug."""\n    return text.strip().lower()  # so\n'
 
@@ -97,6 +97,18 @@ def test_a_trusted_file_that_is_edited_by_hand_is_trusted_no_more(shelf: Shelf) 
     assert [row.state for row in shelf.rows()] == ["trusted"]
 
 
+def test_what_another_user_trusted_is_trusted_by_nobody_else(
+    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.propose(routine())
+    shelf.trust("slugify", "by a test", "")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "another"))
+    with Shelf.open(shelf.folder, tmp_path / "state") as other:
+        assert [(row.state, row.why) for row in other.rows()] == [("candidate", EDITED)]
+    key = tmp_path / "another" / "mulligan" / "library.key"
+    assert key.stat().st_mode & 0o777 == 0o600
+
+
 def test_a_candidate_is_not_trusted_for_saying_so(shelf: Shelf) -> None:
     shelf.propose(routine())
     file = shelf.folder / "candidates" / "slugify.py"
@@ -156,7 +168,7 @@ def test_an_index_that_is_damaged_or_gone_is_made_anew(tmp_path: Path) -> None:
     folder, state = tmp_path / "shelf", tmp_path / "state"
     with Shelf.open(folder, state, create=True) as shelf:
         shelf.propose(routine())
-    path = index_of(folder, state)
+    path = index_of(folder, state, user_key())
     for damage in (b"no database" * 1000, None):
         path.write_bytes(damage) if damage else path.unlink()
         with Shelf.open(folder, state) as shelf:
@@ -206,11 +218,11 @@ def test_two_processes_write_one_shelf_and_nothing_is_lost(shelf: Shelf, tmp_pat
 
 
 def test_how_often_it_was_used_is_counted_by_version_and_survives_a_new_file(shelf: Shelf) -> None:
-    made = shelf.propose(routine())
-    assert shelf.count(made, failed=False) == (1, 0)
-    assert shelf.count(made, failed=True) == (1, 1)
+    shelf.propose(routine())
+    assert shelf.count("slugify", 1, failed=False) == (1, 0)
+    assert shelf.count("slugify", 1, failed=True) == (1, 1)
     shelf.trust("slugify", "by a test", "")
-    assert shelf.uses(shelf.get("slugify")) == (1, 1)
+    assert shelf.uses("slugify", 1) == (1, 1)
 
 
 def test_an_index_in_use_by_two_is_one(shelf: Shelf, tmp_path: Path) -> None:
@@ -219,6 +231,6 @@ def test_an_index_in_use_by_two_is_one(shelf: Shelf, tmp_path: Path) -> None:
         shelf.refresh()
         assert shelf.get("slugify") == other.get("slugify")
         assert shelf.revision == other.revision
-    assert sqlite3.connect(index_of(shelf.folder, tmp_path / "state")).execute(
+    assert sqlite3.connect(index_of(shelf.folder, tmp_path / "state", user_key())).execute(
         "PRAGMA integrity_check"
     ).fetchone() == ("ok",)
