@@ -85,6 +85,7 @@ class Checkpoints:
         written = worker.newly_written() if self.config.memory else 0
         told = not self.config.memory or self._pages.explain(written, alone=not pending.bystanders)
         look = Survey(worker, self._known, self.links.maps, private=not told)
+        pending.locks = look.locks
         self.twins.expect(pending)
         worker.send(channel.CHECKPOINT, [name.encode()], [theirs.detach()])
         pending.private = max(look.private(), written)
@@ -120,6 +121,7 @@ class Checkpoints:
         add_bystanders(pending.seen, [pid for pid, _ in pending.bystanders])
         alone = not pending.bystanders and _only_thread(pending.seen)
         pending.quiet = self._no_links() and alone and not pending.restless
+        pending.still = pending.quiet and look.still
         self.sockets.tell(pending.request, "checkpoint_begun", {"quiet": pending.quiet})
 
     def _unusual(self, seen: dict[str, Any]) -> dict[str, Any]:
@@ -162,8 +164,12 @@ class Checkpoints:
             moving = {"frozen": bool(self._frozen), "links": self.links.count}
             self.sockets.reply(pending.request, {**report_of, **moving})
             self._probe(twin, worker)
-            if memory.crowded(self._most):
+            if self.is_crowded():
                 self.twins.shed(2)  # one more than has come
+
+    def is_crowded(self) -> bool:
+        """Whether little is left of the memory that the kernel bounds."""
+        return memory.crowded(self._most)
 
     @property
     def frozen(self) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import stat
 from typing import NamedTuple
 
@@ -18,6 +19,8 @@ from .processes import read
 
 _ONCE = os.O_CREAT | os.O_EXCL | os.O_TRUNC
 _DELETED = " (deleted)"
+#: a line of /proc/PID/maps whose mapping is shared; its inode and path
+_SHARED_MAP = re.compile(rb"^\S+ ...s \S+ \S+ (\d+) +(/.*)$", re.MULTILINE)
 
 
 class Lock(NamedTuple):
@@ -53,6 +56,16 @@ class OpenFile(NamedTuple):
         """The same, of the file that the descriptor leads to now."""
         what = os.fstat(self.fd)
         return self._replace(device=what.st_dev, inode=what.st_ino)
+
+    def let_go(self) -> None:
+        """In a process that falls asleep: no more than the place of a file, which holds no lock that was taken with
+        this descriptor before the fork. Where that cannot be had all stays as it is."""
+        with contextlib.suppress(OSError):
+            place = os.open(self.path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+            what = os.fstat(place)
+            if (what.st_dev, what.st_ino) == (self.device, self.inode):
+                os.dup2(place, self.fd, inheritable=self.inheritable)
+            os.close(place)
 
     @property
     def deleted(self) -> bool:
@@ -166,16 +179,10 @@ def _lock_in(fields: list[bytes]) -> Lock:
 def stale_maps() -> list[str]:
     """Shared mappings whose file is no longer the one at its path: what they show was not restored."""
     stale = set()
-    with open("/proc/self/maps", errors="surrogateescape") as maps:
-        for line in maps:
-            fields = line.rstrip("\n").split(" ", 5)
-            if fields[1][3] != "s" or len(fields) < 6:
-                continue
-            path = fields[5].strip()
-            if path.startswith("/") and not _is(path, int(fields[4])):
-                stale.add(
-                    f"{path.removesuffix(_DELETED)}: mapped into memory, and the file there is another now"
-                )
+    for inode, name in _SHARED_MAP.findall(read("/proc/self/maps")):
+        path = os.fsdecode(name)
+        if not _is(path, int(inode)):
+            stale.add(f"{path.removesuffix(_DELETED)}: mapped into memory, and the file there is another now")
     return sorted(stale)
 
 

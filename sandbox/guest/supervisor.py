@@ -267,6 +267,7 @@ class Supervisor:
     # -- requests of the host ----------------------------------------------------------------------------------
 
     def pass_on(self, sock: zmq.Socket[bytes], kind: int) -> None:
+        self.bury()
         for frames in self.sockets.received(sock):
             if self.worker is not None:
                 self.worker.send(kind, frames)
@@ -303,6 +304,8 @@ class Supervisor:
         os._exit(0)
 
     def on_checkpoint(self, request: Request) -> None:
+        if "after" not in request.content:
+            self.bury()
         self.reap()
         self.checkpoints.ask(request, self.worker)
 
@@ -322,7 +325,7 @@ class Supervisor:
         processes.signal_all(keep, signal.SIGSTOP)
         self.checkpoints.give_up(self.worker)
         killed = processes.kill(keep, self.twins.pids())
-        self.dying += killed
+        self.dying = [*{*self.dying, *killed}]
         self.relay_all()  # what it had said before it was ended
         self.drop_worker()
         self.reap()
@@ -332,11 +335,19 @@ class Supervisor:
         return {"left": left[:50], "kept": [processes.name(pid) for pid, _ in alive[:50]]}
 
     def bury(self) -> None:
-        """Wait for those that were killed to have given back what they held: locks, ports, memory. Meanwhile the host
-        has restored the files, which they could write no more."""
+        """Wait for those that were killed to have given back what they held: locks, ports, memory. Before anything runs
+        that could want it, or be counted with them."""
+        if not self.dying:
+            return
         processes.wait_for(self.dying, time.monotonic() + DYING)
         self.dying.clear()
         self.reap()
+
+    def must_bury(self, twin: Twin) -> bool:
+        """Whether a twin that wakes, or what goes on with it, might want what is still to be given back, before there
+        is a next request: locks, processes, memory."""
+        needs = twin.locks or twin.bystanders
+        return bool(needs) or len(self.dying) > 1 or self.checkpoints.is_crowded()
 
     def on_restore(self, request: Request) -> None:
         """Wake the twin of checkpoint `id`; without an id, start a fresh worker, from now on before `kernel` where one
@@ -348,7 +359,8 @@ class Supervisor:
             return self.sockets.refuse(request, "TwinLost", f"the twin of checkpoint {name} is gone")
         if self.worker is not None:
             self.halt(twin)
-        self.bury()
+        if twin is None or self.must_bury(twin):
+            self.bury()
         if twin is None:
             self.info = None
             self.kernel = str(request.content.get("kernel") or self.kernel)
@@ -364,7 +376,8 @@ class Supervisor:
         self.killed_before = memory.killed()
         self.twins.succeed(name, ours)
         worker.signal(signal.SIGCONT)  # somebody may have stopped it
-        worker.send(channel.WAKE, [name.encode()], [theirs.detach()])
+        parts = [name.encode(), *([b"still"] if twin.still else [])]
+        worker.send(channel.WAKE, parts, [theirs.detach()])
         processes.signal_all(twin.bystanders, signal.SIGCONT)
 
     def on_woken(self, lost: bytes) -> None:
@@ -388,6 +401,7 @@ class Supervisor:
             self.sockets.heard(size)
 
     def on_usage(self, request: Request) -> None:
+        self.bury()
         self.reap()
         pids = [pid for pid, _ in processes.everyone(self.twins.pids())]
         twins = {
@@ -412,7 +426,7 @@ class Supervisor:
     def serve(self) -> None:
         sockets = self.sockets
         while True:
-            ready = self.wait()
+            worker, ready = self.worker, self.wait()
             if self.door.fileno() in ready:
                 os._exit(0)  # the host hung up: nobody holds this session any more
             if self.children in ready or self.stopped:
@@ -432,7 +446,7 @@ class Supervisor:
             if self.twins.wait() == 0:
                 self.relay_all()  # why there will be no twin comes before its socket is closed
                 self.checkpoints.settle(self.worker)
-            self.attend_worker(ready)
+            self.attend_worker(worker, ready)
             if self.output.wait() == 0:
                 self.flush_stream()
 
@@ -459,9 +473,9 @@ class Supervisor:
         times = [each for each in due if each is not None]
         return math.ceil(min(times) * 1000) if times else -1
 
-    def attend_worker(self, ready: set[Any]) -> None:
-        worker = self.worker
-        if worker is not None and worker.sock.fileno() in ready:
+    def attend_worker(self, worker: Active | None, ready: set[Any]) -> None:
+        """What is `ready` is of this worker: another that has come since may have the numbers of its descriptors."""
+        if worker is not None and worker is self.worker and worker.sock.fileno() in ready:
             worker.flush()
             self.relay_all()  # before the pipes: the worker itself waits for those before it writes here
         if any(pipe.fd in ready for pipe in self.pipes):

@@ -42,29 +42,34 @@ class Known:
         same = worker is self._worker and threads == self._threads
         return self._found if settled and same else None
 
-    def note(self, worker: Active, count: int, threads: int, maps: bytes, found: dict[str, Any]) -> None:
+    def note(self, worker: Active, count: int, threads: int, found: dict[str, Any] | None) -> None:
+        """What a look at the maps has found; None where it may be otherwise the next time, whatever is counted."""
         if worker is not self._worker:
             self._counts.append(-1)
         self._counts.append(count)
         self._worker, self._threads = worker, threads
-        self._found = found if _none_can_be_written(maps) else None
+        self._found = found
 
 
 class Survey:
     """A look at a worker about to be asked to fork. It is opened before, as the worker does not let itself be looked
     at while it forks; its memory is read meanwhile, unless what is `known` of it tells enough. `count` is that of
-    shared maps that were asked for. `seen` has counts and names, bounded."""
+    shared maps that were asked for. `seen` has counts and names, bounded; `locks`: it has one on a file, perhaps;
+    `still`: no file of its shared maps can become another."""
 
     def __init__(self, worker: Active, known: Known, count: int, *, private: bool) -> None:
         self.seen: dict[str, Any] = {}
         self._worker, self._known, self._count = worker, known, count
         pid = worker.pid
         self._maps = self._rollup = -1
+        self.locks, self.still = True, False
         try:
             self.seen |= _descriptors(pid) | {"timers": _timers(pid)}
+            self.locks = bool(self.seen.pop("locks"))
             threads = self.seen["threads"] = threads_of.count(pid)
             if (found := known.recall(worker, count, threads)) is not None:
                 self.seen |= found
+                self.still = True  # only such are known
             else:
                 self._maps = os.open(f"/proc/{pid}/maps", os.O_RDONLY | os.O_CLOEXEC)
             if private:
@@ -83,7 +88,9 @@ class Survey:
             if self._maps >= 0 and "unseen" not in self.seen:
                 maps = processes.read(self._maps)
                 found = _of_memory(maps)
-                self._known.note(self._worker, self._count, self.seen["threads"], maps, found)
+                self.still = _none_can_be_written(maps)
+                known = found if self.still else None
+                self._known.note(self._worker, self._count, self.seen["threads"], known)
                 self.seen |= found
         except OSError as error:
             self.seen["unseen"] = f"the worker's memory cannot be looked at ({error.strerror})"
@@ -126,8 +133,8 @@ def add_bystanders(seen: dict[str, Any], pids: list[int]) -> None:
 
 def _descriptors(pid: int) -> dict[str, Any]:
     """`ghosts` are files that are open under a name that they lost, and have another one: what is written to them is
-    reported to the folder of the lost name."""
-    kinds = dict.fromkeys(("sockets", "pipes", "devices", *_ANONYMOUS, "other", "ghosts"), 0)
+    reported to the folder of the lost name. `locks`: how many files have one."""
+    kinds = dict.fromkeys(("sockets", "pipes", "devices", *_ANONYMOUS, "other", "ghosts", "locks"), 0)
     deleted = []
     for name in os.listdir(f"/proc/{pid}/fd"):
         try:
@@ -146,7 +153,16 @@ def _descriptors(pid: int) -> dict[str, Any]:
         elif target.endswith(" (deleted)"):
             deleted.append(target[:300])
             kinds["ghosts"] += _has_a_name(f"/proc/{pid}/fd/{name}")
+        elif target != "/dev/null":
+            kinds["locks"] += _is_locked(f"/proc/{pid}/fdinfo/{name}")
     return {**kinds, "deleted": deleted[:_MOST]}
+
+
+def _is_locked(information: str) -> bool:
+    try:
+        return b"lock:" in processes.read(information)
+    except OSError:
+        return False  # closed since it was listed
 
 
 def _timers(pid: int) -> int:

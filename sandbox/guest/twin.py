@@ -12,9 +12,11 @@ import _signal  # type: ignore[import-not-found]
 import contextlib
 import ctypes
 import errno
+import functools
 import gc
 import json
 import os
+import posix
 import random
 import signal
 import socket
@@ -51,11 +53,11 @@ class Asleep:
         self.timers = [(which, signal.getitimer(which)) for which in _TIMERS]
         self.folder = _folder()
 
-    def restore(self) -> list[str]:
-        """Have it back; what could not be, in words."""
+    def restore(self, still: bool) -> list[str]:
+        """Have it back; what could not be, in words. `still`: no mapped file can have become another."""
         connections.empty()
         self.files = [file for file in self.files if file.is_there()]
-        lost = descriptors.reopen(self.files) + descriptors.stale_maps()
+        lost = descriptors.reopen(self.files) + ([] if still else descriptors.stale_maps())
         self.files = [file.now() for file in self.files]  # for the heir
         for which, (delay, interval) in self.timers:
             signal.setitimer(which, delay, interval)
@@ -105,7 +107,7 @@ def _fork_unseen(worker: Worker, name: bytes, descriptor: int, asleep: Asleep) -
     score(TWIN_SCORE)  # the twin has it from birth: it may not write its own
     _libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     try:
-        pid = _fork(worker.sock.fileno(), name, descriptor, alone)
+        pid = _fork(worker.sock.fileno(), name, descriptor, asleep, alone)
         if pid == 0:
             _wake(worker, name, socket.socket(fileno=descriptor), asleep, unnoticed=alone)
             _discard_signals()
@@ -126,7 +128,7 @@ def _fork_unseen(worker: Worker, name: bytes, descriptor: int, asleep: Asleep) -
 ALL_SIGNALS = frozenset(map(int, signal.valid_signals()))
 
 
-def _fork(left: int, name: bytes, descriptor: int, alone: bool) -> int:
+def _fork(left: int, name: bytes, descriptor: int, asleep: Asleep, alone: bool) -> int:
     """The child's pid in the parent; 0 in the child, once there is something to read on its socket `descriptor`. `left`
     is the parent's, which the child lets go. Where there is one thread `alone`, Python does not notice. Raises OSError.
     """
@@ -141,11 +143,39 @@ def _fork(left: int, name: bytes, descriptor: int, alone: bool) -> int:
     if pid:
         _children.add(pid)
         return pid
-    _sleep(left, first_word, descriptor)
+    _sleep(left, first_word, descriptor, asleep)
     if not alone:
         random.setstate(dice)  # the random module reseeds itself in a forked child
     _children.clear()
     return 0
+
+
+#: whether code that is not Python's own has been registered for forks
+_of_others = False
+_LIBRARY = os.path.dirname(os.__file__) + os.sep
+_LOCKS = type(threading.Lock()), type(threading.RLock())
+
+
+def note_hooks() -> None:
+    """From now on, that others register code for forks. To be called before any user code runs; one that goes around
+    this spoils its own present."""
+    register = os.register_at_fork
+
+    @functools.wraps(register)
+    def register_at_fork(**hooks: Any) -> None:
+        global _of_others
+        register(**hooks)
+        _of_others |= not all(map(_is_of_python, hooks.values()))
+
+    posix.register_at_fork = os.register_at_fork = register_at_fork
+
+
+def _is_of_python(hook: Any) -> bool:
+    """Whether it is a function of the standard library, or takes or frees a lock: what that registers itself."""
+    code = getattr(hook, "__code__", None)
+    if code is None:
+        return isinstance(getattr(hook, "__self__", None), _LOCKS)
+    return code.co_filename.startswith(_LIBRARY) and "-packages" not in code.co_filename
 
 
 def _notice() -> None:
@@ -165,11 +195,14 @@ for _call in (_python.PyOS_BeforeFork, _python.PyOS_AfterFork_Child):
 _peeked = ctypes.create_string_buffer(1)
 
 
-def _sleep(left: int, first_word: bytes, descriptor: int) -> None:
+def _sleep(left: int, first_word: bytes, descriptor: int, asleep: Asleep) -> None:
     """In a new twin: until there is something to read. Whatever goes wrong here must not become a second worker."""
     size = 0
     try:
         os.close(left)
+        for file in asleep.files:
+            if file.locks:
+                file.let_go()  # or what is undone would hold its locks for as long as it can be done again
         _libc.prctl(PR_SET_NAME, b"mulligan-twin", 0, 0, 0)
         os.write(descriptor, first_word)
         while (size := _libc.recv(descriptor, _peeked, 1, socket.MSG_PEEK)) < 0:
@@ -237,43 +270,56 @@ _children: set[int] = set()
 
 
 def _wake(worker: Worker, name: bytes, sock: socket.socket, asleep: Asleep, *, unnoticed: bool) -> None:
-    """Be the worker. First it leaves an heir that sleeps as it did, so that the checkpoint can be returned to again; it
-    is forked before any other code runs. Then what is registered for forks runs, where it was `unnoticed`: once, with
-    files, timers and folder as they were, and before the host has its answer, for it may end this process."""
+    """Be the worker. Before any other code runs it leaves an heir that sleeps as it did, so that the checkpoint can be
+    returned to again. Then what is registered for forks runs, where it was `unnoticed`: once, with files, timers and
+    folder as they were. The host has its answer before all that, unless that is code of others: it may end this
+    process."""
     while True:
-        successor = _await_wake(channel.Reader(sock))
-        worker.join(sock)
-        lost = json.dumps(_restored(asleep)[:200]).encode()
+        successor, still = _await_wake(channel.Reader(sock))
+        woken = [name, json.dumps(_restored(asleep, still)[:200]).encode()]
+        late = unnoticed and _of_others
+        if not late:
+            _answer(sock, woken)
         try:
-            heir = _fork(sock.fileno(), name, successor.fileno(), is_alone())
+            heir = _fork(sock.fileno(), name, successor.fileno(), asleep, is_alone())
         except OSError:
             heir = -1  # the supervisor sees that nobody speaks on the successor's socket
         if heir != 0:
             successor.close()
             break
+        sock.detach()
         sock = successor
+    worker.join(sock)
     if unnoticed:
         _notice()
     worker.enter_loop()
-    worker.send(channel.WAKE, [name, lost])
+    if late:
+        _answer(sock, woken)
     _libc.prctl(PR_SET_NAME, b"mulligan-worker", 0, 0, 0)
 
 
-def _restored(asleep: Asleep) -> list[str]:
+def _answer(sock: socket.socket, woken: list[bytes]) -> None:
+    for packet in channel.packets(channel.WAKE, woken):
+        sock.send(packet)
+    os.sched_yield()  # whoever passes it on comes first
+
+
+def _restored(asleep: Asleep, still: bool) -> list[str]:
     try:
-        return asleep.restore()
+        return asleep.restore(still)
     except Exception as error:
         return [f"open files, timers and the working folder may not be as they were ({error})"]
 
 
-def _await_wake(reader: channel.Reader) -> socket.socket:
+def _await_wake(reader: channel.Reader) -> tuple[socket.socket, bool]:
+    """The successor's socket, and whether all that is mapped is known to be as it was."""
     while True:
         try:
             message = reader.receive(wait=True)
         except (EOFError, channel.Garbled):
             _exit(0)
         if message is not None and message.kind == channel.WAKE and message.fds:
-            return socket.socket(fileno=message.fds[0])
+            return socket.socket(fileno=message.fds[0]), message.parts[1:] == [b"still"]
 
 
 def _discard_signals() -> None:

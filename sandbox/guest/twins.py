@@ -21,19 +21,25 @@ from .signing import Request
 
 #: seconds that a twin has to speak; it does in milliseconds, or never
 PATIENCE = 10.0
+#: and where nothing else can go on before it has spoken
+PATIENT = 5.0
 
 
 class Twin:
-    def __init__(self, pid: int, sock: socket.socket, bystanders: list[Identity], private: int) -> None:
+    def __init__(self, pid: int, sock: socket.socket, of: Pending | Twin) -> None:
         """Raises ProcessLookupError when it has died already."""
         self.pid = pid
         #: bytes that it holds by itself, at the most
-        self.private = private
+        self.private: int = of.private
         self.pidfd = os.pidfd_open(pid)
         self.start = processes.started(pid)
         self.sock = sock
         #: the processes of user code that were there when it fell asleep; a restore spares them
-        self.bystanders = bystanders
+        self.bystanders: list[Identity] = of.bystanders
+        #: whether it has locks on files, and takes them again when it wakes
+        self.locks: bool = of.locks
+        #: whether all files that it has mapped are such as nobody can write or replace
+        self.still: bool = of.still
 
     def alive(self) -> bool:
         poll = select.poll()
@@ -51,6 +57,7 @@ class Pending:
         self.name, self.request, self.sock, self.bystanders = name, request, sock, bystanders
         self.seen: dict[str, Any] = {}
         self.private = 0
+        self.locks = self.still = False
         #: nothing but the worker's one thread could have written files since, and that is idle
         self.quiet = False
         #: it is not idle: its event loop or a timer runs code
@@ -150,7 +157,7 @@ class Twins:
             pid = _first_word(reader, sock if wait else None)
             if pid:
                 del self._heirs[name]
-                self._add(name, pid, sock, before.bystanders, before.private)
+                self._add(name, pid, sock, before)
             elif wait or pid is None:
                 del self._heirs[name]
                 sock.close()
@@ -209,13 +216,11 @@ class Twins:
                 pending.sock.close()
                 yield pending, None
             else:
-                yield pending, self._add(name, pending.pid, pending.sock, pending.bystanders, pending.private)
+                yield pending, self._add(name, pending.pid, pending.sock, pending)
 
-    def _add(
-        self, name: str, pid: int, sock: socket.socket, bystanders: list[Identity], private: int
-    ) -> Twin | None:
+    def _add(self, name: str, pid: int, sock: socket.socket, of: Pending | Twin) -> Twin | None:
         try:
-            self._twins[name] = Twin(pid, sock, bystanders, private)
+            self._twins[name] = Twin(pid, sock, of)
         except ProcessLookupError:
             sock.close()
             return None
@@ -241,7 +246,7 @@ class Twins:
 
     def discard(self, names: list[str]) -> None:
         if any(name in self._heirs for name in names):
-            self.hear()
+            self.hear(wait=True)
         for name in names:
             twin = self._twins.pop(name, None)
             if twin is None:
@@ -259,7 +264,7 @@ def _first_word(reader: channel.Reader, wait_on: socket.socket | None = None) ->
     """The pid of the process that said FROZEN, as the kernel tells it; 0 when nothing came, None when nothing
     will."""
     if wait_on is not None:
-        select.select([wait_on], [], [], 2.0)
+        select.select([wait_on], [], [], PATIENT)
     try:
         message = reader.receive()
     except (EOFError, channel.Garbled):

@@ -109,6 +109,7 @@ class Worker:
             setattr(sys, f"__{name}__", stream)
         self._loop.add_reader(self.sock, self._receive)
         self._loop.run_until_complete(self._get_warm())
+        twin.note_hooks()
         # Only now: the kernel's own imports are not looked for in the workspace. What the host offers comes before it.
         sys.path.insert(1 if sys.path[:1] == [OFFERED] else 0, "")
         library = os.path.join(os.path.dirname(os.path.dirname(__file__)), "library")

@@ -73,7 +73,8 @@ class Attacker:
         """All is as it was marked; where `memory` is "replayed", that was said."""
         assert back.memory == memory, back
         assert (memory == "woken") or any("again" in line for line in back.stands), back
-        assert self.session.run(SHOW).outcome.stdout == "{'a': [1, 2]} 1 kept False\n"
+        shown = self.session.run(SHOW).outcome
+        assert shown.stdout == "{'a': [1, 2]} 1 kept False\n", shown
 
     def undo_to(self, step: int, *, memory: str = "woken") -> Restoration:
         """Undo, and check that all is as it was marked."""

@@ -260,3 +260,39 @@ def test_a_builtin_that_a_checkpoint_needs_and_lacks_is_named_and_undo_brings_it
     assert session.undo(to=held.id).memory == "woken"
     assert session.run(f"print({builtin} is None, held.read())").outcome.stdout == "False kept\n"
     assert_all_is_as_it_was(session)
+
+
+def test_a_lock_that_an_undone_action_took_is_free_when_the_next_one_begins(session: Session) -> None:
+    """Undo answers while the memory of what it ended is still given back, and the twin of what is undone sleeps on."""
+    hold = (
+        "import fcntl; held = open('kept.txt'); fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
+        "other = open('other', 'w'); fcntl.lockf(other, fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
+    )
+    for _ in range(3):
+        step = session.run(hold + "hoard = [bytes(4000) for _ in range(50_000)]", timeout=60)
+        assert step.outcome.kind == "completed", step.outcome.text
+        assert session.undo().memory == "woken"
+    back = session.redo()
+    assert (back.memory, back.stands) == ("woken", ()), back
+    again = "import fcntl; fcntl.flock(open('kept.txt'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    tried = f"print(subprocess.run([sys.executable, '-c', {again!r}], capture_output=True).returncode)"
+    assert session.run(tried).outcome.stdout == "1\n"
+    session.undo(2)
+    assert session.run(tried).outcome.stdout == "0\n"
+    assert_all_is_as_it_was(session)
+
+
+def test_a_lock_that_a_checkpoint_holds_is_held_again_after_undo_from_what_took_it_over(
+    session: Session,
+) -> None:
+    kept = session.run("import fcntl; mine = open('mine', 'w'); fcntl.lockf(mine, fcntl.LOCK_EX)")
+    for _ in range(3):
+        session.run("hoard = [bytes(4000) for _ in range(50_000)]", timeout=60)
+        back = session.goto(kept.id)
+        assert (back.memory, back.stands) == ("woken", ()), back
+    other = "import fcntl; fcntl.lockf(open('mine', 'w'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    tried = session.run(
+        f"print(subprocess.run([sys.executable, '-c', {other!r}], capture_output=True).stderr[-30:])"
+    )
+    assert "BlockingIOError" in tried.outcome.stdout or "temporarily unavailable" in tried.outcome.stdout
+    assert_all_is_as_it_was(session)
