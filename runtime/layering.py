@@ -169,8 +169,11 @@ class _Laying:
         with Folder.open(self._place.workspace) as merged:
             numbering = self._look(merged, copied, Count(progress, "looking through", self._count, 0))
             entries, files = self._take_over(merged, copied, numbering, settled)
+        found = (
+            {} if watches.why else dict(self._tree)
+        )  # without watches nobody tells where that is no longer true
         lower.looked = Looked(
-            files, frozenset(self._adorned), numbering, self._user, dict(self._tree), self._place.upper
+            files, frozenset(self._adorned), numbering, self._user, found, self._place.upper
         )
         baseline = Baseline(
             source=self._original.path,

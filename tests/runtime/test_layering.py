@@ -352,6 +352,27 @@ def test_what_was_touched_before_the_first_snapshot_is_in_it_and_the_rest_is_as_
         layering.unlay(place)
 
 
+def test_where_the_users_folders_cannot_be_watched_all_of_them_is_looked_at(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layering, "MOST_WATCHES", 1)
+    place = layering.Place(tmp_path / "files" / "workspace", tmp_path / "layer")
+    place.workspace.mkdir(parents=True)
+    laid = layering.lay(work, place, user=(1000, 1000), exclude=NOTHING, only_large=False)
+    try:
+        with SnapshotStore.open(tmp_path / "files", tmp_path / "store") as store:
+            store.lie_on(laid.lower, laid.watches)
+            assert store.detector.why == "there are more than 1 folders"
+            (work / "d" / "e" / "f").write_text("the user's")
+            first = store.snapshot()
+            assert store.read(first.id, b"workspace/d/e/f") == b"the user's"
+            (work / "d" / "c").write_text("the user's, and longer")
+            assert {each.path for each in store.snapshot().changes} == {b"workspace/d/c"}
+    finally:
+        laid.close()
+        layering.unlay(place)
+
+
 def everything(folder: Path) -> list[tuple[bytes, os.stat_result]]:
     return [(os.fsencode(path.relative_to(folder)), path.lstat()) for path in folder.rglob("*")]
 
