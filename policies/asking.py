@@ -83,13 +83,11 @@ def silences(policy: Policy, asked: Request, line: str) -> bool:
 
 
 def secrets_for(policy: Policy, asked: Request) -> frozenset[str]:
-    """Names of the secrets that may be put into a request that is let leave: in each layer a rule that grants it, and
-    does not hold it, uses them."""
+    """Names of the secrets that may be put into a request that is let leave, now or at commit: in each layer a rule
+    that grants it uses them."""
     return frozenset.intersection(
         *(
-            frozenset(
-                name for rule in layer if _carries(rule) and rule.grants(asked) for name in rule.secrets
-            )
+            frozenset(name for rule in layer if rule.grants(asked) for name in rule.secrets)
             for layer in policy.layers("network")
         )
     )
@@ -100,13 +98,9 @@ def puts_in_at(policy: Policy, host: str, port: int) -> bool:
     return any(
         isinstance(each, RequestPattern) and each.may_lead_to(host, port)
         for rule in policy.layers("network")[0]
-        if rule.secrets and _carries(rule)
+        if rule.secrets and rule.decision is not Decision.DENY
         for each in rule.patterns
     )
-
-
-def _carries(rule: Rule) -> bool:
-    return rule.decision in (Decision.ALLOW, Decision.ASK)
 
 
 def _asking(policy: Policy, asked: Request) -> Iterator[RequestPattern]:

@@ -223,7 +223,9 @@ def _finish(session: Session, chosen: argparse.Namespace, view: Page | JsonLines
     if chosen.commit and code == DONE:
         commit = session.commit()
         view.committed(commit, chosen.workspace)
-        return FAILED if commit.conflicts else DONE
+        whole = not commit.conflicts and not commit.held and all(each.state == "sent" for each in commit.sent)
+        return DONE if whole else FAILED
+    view.held_back(session.held)
     changes = [change for change in session.diff() if change.in_workspace]
     if changes:
         why = "not every action completed" if chosen.commit else "--commit would"

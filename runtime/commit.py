@@ -25,6 +25,7 @@ from pathlib import Path
 from mulligan.policies.protection import NOTHING, Protection
 from mulligan.runtime.errors import CommitFailed, WorkspaceInvalid
 from mulligan.runtime.folder import Folder
+from mulligan.runtime.outbox import Held
 from mulligan.runtime.patch import DONE, INTENDED, Edit, Patch
 from mulligan.runtime.threeway import Conflict, Original, Plan, Wish, changes, did, plan
 from mulligan.runtime.workspace import UNREAD, Baseline
@@ -46,13 +47,15 @@ class Applied:
 class Commit:
     """What one commit, or one revert, did. `patch` is its folder in the journal, None where nothing was
     written; `baseline` is what the next commit must compare with. `databases` are the names of those that were
-    committed with it."""
+    committed with it. Of the requests that were held `sent` have left (of a revert: had, and stand), and `held` wait on."""
 
     applied: tuple[Applied, ...]
     conflicts: tuple[Conflict, ...]
     patch: Path | None
     baseline: Baseline = field(repr=False)
     databases: tuple[str, ...] = ()
+    sent: tuple[Held, ...] = ()
+    held: tuple[Held, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,18 +63,29 @@ class Effect:
 
     @property
     def denied(self) -> bool:
-        return self.finding.decision is not Decision.ALLOW
+        return self.finding.decision is Decision.DENY
+
+    @property
+    def held(self) -> bool:
+        """Whether it waited for a commit when it was made; whether it was sent since, the session's `held` tells."""
+        return self.finding.decision is Decision.HOLD
 
     @property
     def stands(self) -> bool:
         """Whether undo leaves something of it behind."""
-        return not self.denied and self.reversibility not in ("read", "reversible") and not self.taken_back
+        allowed = self.finding.decision is Decision.ALLOW
+        return allowed and self.reversibility not in ("read", "reversible") and not self.taken_back
 
     def __str__(self) -> str:
         if self.denied:
             instead = f"; instead: {self.finding.instead}" if self.finding.instead else ""
             return one_line(
                 f"{self.by}: denied {self.what} by rule {self.finding.rule}: {self.finding.reason}{instead}"
+            )
+        if self.held:
+            said = "is held: it is sent at the next commit, and dropped if the step is undone"
+            return one_line(
+                f"network: {self.what} {said}; by rule {self.finding.rule}: {self.finding.reason}"
             )
         if self.by == "tools":
             return self._said_of_call()
@@ -118,11 +129,21 @@ class Effects:
 
     # -- the proxy's journal -----------------------------------------------------------------------------------
 
-    def leaving(self, asked: Asked, judgement: Judgement) -> int:
-        """Raises where it cannot be recorded."""
+    def leaving(
+        self, asked: Asked, judgement: Judgement, *, held: int | None = None, step: int | None = None
+    ) -> int:
+        """Raises where it cannot be recorded. `held` is the number that it has had, and `step` its own, where it was
+        held until now."""
         finding = Finding(decision=Decision.ALLOW, rule=judgement.rule, reason=judgement.reason)
-        effect = self._new(str(asked), _reversibility(asked), finding)
-        self._ledger.append("effect", effect.step, {**_record(effect), "query": _names(asked.query)})
+        effect = self._new(str(asked), _reversibility(asked), finding, step=step)
+        was = {} if held is None else {"held": held}
+        self._ledger.append("effect", effect.step, {**_record(effect), "query": _names(asked.query), **was})
+        return effect.number
+
+    def holding(self, step: int, asked: Asked, finding: Finding, body: Mapping[str, Any]) -> int:
+        """A request of this step that is not sent now. Raises where it cannot be recorded."""
+        effect = self._new(str(asked), _reversibility(asked), finding, step=step)
+        self._ledger.append("effect_held", effect.step, {**_record(effect), **body})
         return effect.number
 
     def looking_up(self, asked: Asked, judgement: Judgement) -> None:
@@ -225,24 +246,32 @@ class Effects:
         with suppress(MulliganError, ValueError):
             self._ledger.append("effects_unrecorded", step, {"denied": count})
 
-    def _new(self, what: str, reversibility: str, finding: Finding, by: str = "network") -> Effect:
+    def _new(
+        self,
+        what: str,
+        reversibility: str,
+        finding: Finding,
+        by: str = "network",
+        step: int | None = None,
+    ) -> Effect:
         with self._lock:
             self._last += 1
+            step = self._step if step is None else step
             what = what if len(what) <= _LONGEST else f"{what[:_LONGEST]}..."
             effect = Effect(
                 number=self._last,
-                step=self._step,
+                step=step,
                 what=what,
                 reversibility=reversibility,
                 finding=finding,
                 by=by,
             )
-            kind = (self._step, effect.denied, effect.stands)  # each for itself: reads never hide what stands
+            kind = (step, effect.denied, effect.stands)  # each for itself: reads never hide what stands
             if self._counts[kind] < KEPT:
                 self._counts[kind] += 1
-                self._kept.setdefault(self._step, {})[effect.number] = effect
+                self._kept.setdefault(step, {})[effect.number] = effect
             elif effect.stands:
-                self._more[self._step] = (self._more.get(self._step, (0, 0))[0] + 1, effect.number)
+                self._more[step] = (self._more.get(step, (0, 0))[0] + 1, effect.number)
             return effect
 
     # -- for the story -----------------------------------------------------------------------------------------

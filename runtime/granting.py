@@ -56,24 +56,19 @@ class PolicyJudge:
                 instead="write the address in its usual form",
             )
         verdict = judge_asked(self._policy, spelt)
-        held = [each for each in verdict.findings if each.decision is Decision.HOLD]
-        if held and verdict.decision is not Decision.DENY:
-            instead = held[0].instead or "do without, or have the policy allow it"
-            reason = (
-                f"{_reason(held[0], spelt)} (hold: nothing is kept back until commit yet, so it is denied)"
-            )
-            return Judgement(allowed=False, rule=_named(held[0]), reason=reason, instead=instead)
         finding = verdict.deciding[0]
+        held = [each for each in verdict.findings if each.decision is Decision.HOLD]
         if verdict.decision is Decision.ASK:
-            return self._asking(verdict, spelt)
-        allowed = verdict.decision is Decision.ALLOW
+            return self._asking(verdict, spelt) if not held else _both(finding, held[0])
+        allowed, holds = verdict.decision is Decision.ALLOW, verdict.decision is Decision.HOLD
         return Judgement(
             allowed=allowed,
             rule=_named(finding),
             reason=_reason(finding, spelt),
             instead=finding.instead,
-            private=allowed and names_host(self._policy, spelt),
-            uses=secrets_for(self._policy, spelt) if allowed else frozenset(),
+            holds=holds,
+            private=(allowed or holds) and names_host(self._policy, spelt),
+            uses=secrets_for(self._policy, spelt) if allowed or holds else frozenset(),
         )
 
     def _asking(self, verdict: Verdict, spelt: Request) -> Judgement:
@@ -96,6 +91,12 @@ class PolicyJudge:
 
     def _looks_inside(self, host: str, port: int) -> bool:
         return looks_inside(self._policy, host, port) or puts_in_at(self._policy, host, port)
+
+
+def _both(asking: Finding, holding: Finding) -> Judgement:
+    """Nothing is asked about now and held until later."""
+    why = f"{_named(asking)} asks about it and {_named(holding)} holds it: nothing is done both ways"
+    return Judgement(allowed=False, rule=_named(asking), reason=why, instead=asking.instead)
 
 
 def _spelt(asked: Asked) -> Request:

@@ -42,8 +42,6 @@ def ungranted(policy: Policy, *, asks: bool = True, library: bool = False) -> tu
     `asks` there is nobody to be asked; `library`: there is one."""
     said = []
     network = _granting(policy, "network")
-    if held := [rule for rule in network if rule.decision is Decision.HOLD]:
-        said.append(f"network held until commit ({_counted(held)})")
     if not asks and (asking := [rule for rule in network if rule.decision is Decision.ASK]):
         said.append(f"network on approval ({_counted(asking)}): nobody is there to be asked")
     tools = _granting(policy, "tools")
@@ -70,6 +68,9 @@ def _counted(rules: list[Rule]) -> str:
 def check_enforced(policy: Policy) -> None:
     """Raises PolicyError for a bound that nothing would hold: no session opens under what only looks enforced."""
     missing = _missing_online(policy) if _opens_network(policy) else {}
+    missing["budgets.messages (of tools)"] = policy.budgets.messages is not None and bool(
+        _granting(policy, "tools")
+    )
     if held := [name for name, asked in missing.items() if asked]:
         raise PolicyError(
             f"the policy has {', '.join(held)}, which no session enforces yet",
@@ -80,8 +81,6 @@ def check_enforced(policy: Policy) -> None:
 def _missing_online(policy: Policy) -> dict[str, bool]:
     """Bounds that hold by themselves where there is no network."""
     return {
-        "budgets.bytes_out": policy.budgets.bytes_out is not None,
-        "budgets.messages": policy.budgets.messages is not None,
         "packages (but for 'allow: ANY from SOURCE')": not all(
             rule.decision is Decision.ALLOW and all(map(_is_of_any_package, rule.patterns))
             for layer in policy.layers("packages")

@@ -11,10 +11,12 @@ Every object has `type`; these types and keys are stable, and new ones may be ad
     error        action, name, value, traceback (a list of lines)
     clear        action, wait
     step         action, step, outcome, duration, cause, changes [{path, change}],
-                 reach {files, memory, exact, stands, sent}, effects [{what, reversibility, denied, rule, reason,
+                 reach {files, memory, exact, stands, sent}, effects [{what, reversibility, denied, held, rule, reason,
                  status, sent, received, seconds, error}], transcript (null, or {folder, size, cut})
     restoration  step, memory, restored [{path, change}], stands, complete, duration
-    commit       folder, applied [{path, change}], conflicts [{path, ours, theirs}]
+    commit       folder, applied [{path, change}], conflicts [{path, ours, theirs}], sent [{what, rule, step, size,
+                 state, status, error}], held (the same): state is sent, unknown (it may have been sent) or held
+    held_back    held: requests that waited for a commit, and were not sent
     kept_back    folder, why, changes [{path, change}]
     sessions     sessions [{session, state ("open", "kept" or "left"), opened, steps}]
     diff         session, before, after (steps), files [{path, was, change, facts, kind, summary, counts,
@@ -36,6 +38,7 @@ make them printable before you show them. All output is ASCII.
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TextIO
 
 from mulligan.runtime.diffs.lines import Bounds, details
@@ -45,7 +48,7 @@ from mulligan.sandbox.messages import Clear, Display, Error, Event, Result, Stre
 from mulligan.sandbox.snapshots import Holdings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from mulligan.runtime.changes import FileChange
     from mulligan.runtime.checkpoint import Restoration
@@ -55,6 +58,7 @@ if TYPE_CHECKING:
     from mulligan.runtime.effects import Effect
     from mulligan.runtime.ledger import Chain, Entry
     from mulligan.runtime.notebook import Cell
+    from mulligan.runtime.outbox import Held
     from mulligan.runtime.past import Found, Verified
     from mulligan.runtime.session import Session
     from mulligan.runtime.step import Step
@@ -143,7 +147,13 @@ class JsonLines:
                 {"path": _path(each.path), "ours": each.ours, "theirs": each.theirs}
                 for each in commit.conflicts
             ],
+            sent=[_held(each) for each in commit.sent],
+            held=[_held(each) for each in commit.held],
         )
+
+    def held_back(self, held: Sequence[Held]) -> None:
+        if held:
+            self._write("held_back", held=[_held(each) for each in held])
 
     def kept_back(self, changes: Iterable[FileChange], folder: str, why: str) -> None:
         self._write("kept_back", folder=folder, why=why, changes=_changes(changes))
@@ -235,6 +245,7 @@ def _effect(effect: Effect) -> dict[str, Any]:
         "what": effect.what,
         "reversibility": effect.reversibility,
         "denied": effect.denied,
+        "held": effect.held,
         "rule": effect.finding.rule,
         "reason": effect.finding.reason,
         "status": effect.status,
@@ -243,6 +254,10 @@ def _effect(effect: Effect) -> dict[str, Any]:
         "seconds": effect.seconds,
         "error": effect.error,
     }
+
+
+def _held(held: Held) -> dict[str, Any]:
+    return asdict(held)
 
 
 def _changes(changes: Iterable[FileChange]) -> list[dict[str, str]]:

@@ -98,7 +98,18 @@ def _moved(body: Mapping[str, Any]) -> _Told:
 
 def _committed(body: Mapping[str, Any]) -> _Told:
     conflicts = [f"conflict: {path}" for path in _list(body, "conflicts")]
-    return f"{body.get('count')} paths", [*map(str, _list(body, "applied")), *conflicts]
+    requests = [*_list(body, "sent"), *(f"not sent: {each}" for each in _list(body, "held"))]
+    return f"{body.get('count')} paths", [*map(str, _list(body, "applied")), *conflicts, *map(str, requests)]
+
+
+def _held(body: Mapping[str, Any]) -> _Told:
+    query = f"?{_text(body, 'query')}" if _text(body, "query") else ""
+    head = f"{_text(body, 'what')}{query}, {_number(body, 'size'):,.0f} bytes, is held until commit"
+    return head, [f"by {_text(body, 'rule')}: {_text(body, 'reason')}"]
+
+
+def _held_failed(body: Mapping[str, Any]) -> _Told:
+    return f"request {_number(body, 'number'):.0f} stays held", [_text(body, "why")]
 
 
 def _unrecorded(body: Mapping[str, Any]) -> _Told:
@@ -118,6 +129,8 @@ _TELLERS: Mapping[str, Callable[[Mapping[str, Any]], _Told]] = {
     "moved": _moved,
     "committed": _committed,
     "uncommitted": _committed,
+    "effect_held": _held,
+    "held_failed": _held_failed,
     "effects_unrecorded": _unrecorded,
 }
 

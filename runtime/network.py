@@ -9,18 +9,25 @@ from typing import TYPE_CHECKING
 
 from mulligan.runtime.approvals import Approvals
 from mulligan.runtime.effects import READS, Effects
+from mulligan.runtime.outbox import Outbox
 from mulligan.sandbox.errors import NetworkMissing
 from mulligan.sandbox.redaction import Redactor
 
 if TYPE_CHECKING:
-    from mulligan.sandbox.egress.judgement import Asked, Judge, Judgement, Preview
+    from mulligan.sandbox.egress.judgement import Answered, Asked, Judge, Judgement, Parcel, Preview
     from mulligan.sandbox.egress.proxy import Egress
     from mulligan.sandbox.egress.secrets import Secrets
 
 
 class Network:
     def __init__(
-        self, judge: Judge, effects: Effects, approvals: Approvals, secrets: Secrets | None = None
+        self,
+        judge: Judge,
+        effects: Effects,
+        approvals: Approvals,
+        outbox: Outbox,
+        secrets: Secrets | None = None,
+        bytes_out: int | None = None,
     ) -> None:
         """Raises NetworkMissing where what the proxy needs is not installed."""
         self._judge = judge
@@ -29,17 +36,44 @@ class Network:
         self._again = False
         self._left_out = 0
         self.effects = effects
-        self.outlet = self._outlet()
+        self.outbox = outbox
+        self.outlet = self._outlet(bytes_out)
 
-    def _outlet(self) -> Egress:
+    def _outlet(self, bytes_out: int | None) -> Egress:
         try:
+            from mulligan.sandbox.egress.bounds import Bounds
             from mulligan.sandbox.egress.proxy import Egress
         except ImportError as error:
             raise NetworkMissing(
                 f"the policy has network rules, and {error.name} is not installed",
                 hint="Run: pip install 'mulligan[network]'",
             ) from error
-        return Egress(self, self.effects, approver=self, secrets=self._secrets)
+        bounds = Bounds(out=bytes_out)
+        return Egress(self, self, bounds=bounds, approver=self, keeper=self, secrets=self._secrets)
+
+    # -- the proxy's journal and keeper ------------------------------------------------------------------------
+
+    def leaving(self, asked: Asked, judgement: Judgement) -> int:
+        self.outbox.count("CONNECT" if asked.both_ways else asked.method)
+        return self.effects.leaving(asked, judgement)
+
+    def looking_up(self, asked: Asked, judgement: Judgement) -> None:
+        self.effects.looking_up(asked, judgement)
+
+    def answered(self, number: int, answered: Answered) -> None:
+        self.effects.answered(number, answered)
+
+    def denied(self, asked: Asked, judgement: Judgement) -> None:
+        self.effects.denied(asked, judgement)
+
+    def keep(self, parcel: Parcel, judgement: Judgement) -> int:
+        from mulligan.sandbox.egress.judgement import Full
+
+        if self._again:
+            self._left_out += 1
+            why = "this action is run again to rebuild memory, and nothing is held twice"
+            raise Full("replay", why, "")
+        return self.outbox.keep(parcel, judgement)
 
     # -- the proxy's judge -------------------------------------------------------------------------------------
 
@@ -53,10 +87,13 @@ class Network:
                 rule="replay",
                 reason="this action is run again to rebuild memory, and what was sent is not sent twice",
             )
+        if asked.both_ways and self.outbox.counts:
+            why = "what is sent in a tunnel or a WebSocket cannot be counted"
+            return Judgement(allowed=False, rule="budgets.messages", reason=why, instead="send requests")
         return self._judge.judge(asked)
 
     def needs_inside(self, host: str, port: int) -> bool:
-        return self._judge.needs_inside(host, port)
+        return self.outbox.counts or self._judge.needs_inside(host, port)
 
     # -- the proxy's approver ----------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from mulligan.runtime.approvals import Approvals
 from mulligan.runtime.checkpoint import Restoration
 from mulligan.runtime.effects import Effects
 from mulligan.runtime.network import Network
+from mulligan.runtime.outbox import Held, Outbox
 from mulligan.runtime.tools import Tools
 from mulligan.sandbox.redaction import Redactor
 
@@ -40,6 +41,29 @@ class Outside:
         """What takes secret values out of all that is shown and recorded; None where there are none."""
         return None if self._network is None else self._network.redactor
 
+    def at(self, step: int) -> None:
+        """The session is at this step: what is held from now on belongs to it."""
+        if self.outbox is not None:
+            self.outbox.at(step)
+
+    @property
+    def outbox(self) -> Outbox | None:
+        return None if self._network is None else self._network.outbox
+
+    def held(self) -> tuple[Held, ...]:
+        """Every request that was held, whatever became of it."""
+        return () if self.outbox is None else self.outbox.all()
+
+    def waiting(self) -> tuple[Held, ...]:
+        """What the next commit would send."""
+        return () if self.outbox is None else self.outbox.waiting()
+
+    def send(self) -> tuple[tuple[Held, ...], tuple[Held, ...]]:
+        """What has left now, and what stays held."""
+        if self._network is None:
+            return (), ()
+        return self._network.outbox.send(self._network.outlet.post)
+
     def waited(self) -> float:
         """Seconds, since the session began, in which a person was waited for."""
         return self._approvals.waited()
@@ -58,6 +82,7 @@ class Outside:
     def begin(self, step: int) -> None:
         """Its action begins: what comes from now on belongs to it."""
         self.effects.begin(step)
+        self.at(step)
         if self._databases is not None:
             self._databases.begin(step)
 
@@ -93,11 +118,15 @@ class Outside:
         return () if self._databases is None else self._databases.commit()
 
     def notices(self, step: int) -> tuple[str, ...]:
-        """What an agent is told of what it was denied, each once."""
-        denied = dict.fromkeys(str(effect) for effect in self.effects.of(step) if effect.denied)
+        """What an agent is told of what it was denied, each once, and of what is held."""
+        effects = self.effects.of(step)
+        denied = dict.fromkeys(str(effect) for effect in effects if effect.denied)
+        held = [str(effect) for effect in effects if effect.held]
         more, unrecorded = len(denied) - _SHOWN, self.effects.unrecorded(step)
         by = "network" if self._tools is None else "network and tools"
         return (
+            *held[:_SHOWN],
+            *((f"network: {len(held) - _SHOWN} more requests are held",) if len(held) > _SHOWN else ()),
             *list(denied)[:_SHOWN],
             *((f"{by}: {more} more requests were denied",) if more > 0 else ()),
             *((f"{by}: {unrecorded:,} denials are counted and not recorded",) if unrecorded else ()),

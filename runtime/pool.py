@@ -58,6 +58,10 @@ ANSWERING = 1.0
 _ANOTHER = "make a pool with this policy, or open the session with mulligan.open()"
 
 
+def _counted(policy: Policy) -> tuple[int | None, int | None]:
+    return policy.budgets.messages, policy.budgets.bytes_out
+
+
 class PoolWarning(RuntimeWarning):
     """The pool cannot be filled up; what waited already is handed out all the same."""
 
@@ -98,7 +102,8 @@ class Pool:
             warm,
             judge,
             asking,
-            grant_secrets(self._policy),
+            budgets=self._policy.budgets,
+            secrets=grant_secrets(self._policy),
             offer=offer(tools),
             tool_rules=None if policy is None else self._policy,
         )
@@ -187,6 +192,8 @@ class Pool:
             raise PolicyError("a started sandbox cannot be given other approvals or secrets", hint=_ANOTHER)
         if policy.layers("network") != self._policy.layers("network"):
             raise PolicyError("a started sandbox cannot be given other network rules", hint=_ANOTHER)
+        if _counted(policy) != _counted(self._policy):
+            raise PolicyError("a started sandbox cannot be given other budgets of its network", hint=_ANOTHER)
         if self._order.offer is not None and policy.layers("tools") != self._policy.layers("tools"):
             raise PolicyError("a started sandbox cannot be given other rules for its tools", hint=_ANOTHER)
 

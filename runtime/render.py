@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mulligan.runtime.diffs.diff import Diff
     from mulligan.runtime.ledger import Chain, Entry
     from mulligan.runtime.notebook import Cell
+    from mulligan.runtime.outbox import Held
     from mulligan.runtime.past import Found, Verified
     from mulligan.runtime.session import Session
     from mulligan.runtime.step import Step
@@ -143,6 +144,14 @@ class Page:
         for conflict in commit.conflicts:
             said = f"  conflict: {_path(conflict.path)}: here {conflict.ours}, there {conflict.theirs}"
             self._text(said, "yellow")
+        for sent in commit.sent:
+            self._text(f"  {sent}", "green" if sent.state == "sent" else "yellow")
+        for held in commit.held:
+            self._text(f"  not sent: {held}", "yellow")
+
+    def held_back(self, held: Sequence[Held]) -> None:
+        for each in held:
+            self._text(f"not sent: {each}", "yellow")
 
     def kept_back(self, changes: Sequence[FileChange], folder: str, why: str) -> None:
         text = f"nothing was written to {printable(folder)} ({why}):"

@@ -25,7 +25,7 @@ from mulligan.policies.decision import Verdict
 from mulligan.policies.errors import PolicyError
 from mulligan.policies.exclusion import Exclusion
 from mulligan.policies.loading import find_policy
-from mulligan.policies.policy import Policy
+from mulligan.policies.policy import Budgets, Policy
 from mulligan.policies.protection import Protection, check_glob
 from mulligan.runtime import commit as committing
 from mulligan.runtime import insight
@@ -61,6 +61,7 @@ from mulligan.runtime.layering import Place, unlay
 from mulligan.runtime.ledger import Ledger
 from mulligan.runtime.matter import Decided
 from mulligan.runtime.network import Network
+from mulligan.runtime.outbox import Held, Outbox
 from mulligan.runtime.outside import Outside
 from mulligan.runtime.past import sessions_folder
 from mulligan.runtime.question import Approve
@@ -121,6 +122,7 @@ class Order:
     warm: str = ""
     judge: Judge | None = None
     asking: Asking = field(default_factory=Asking)
+    budgets: Budgets = field(default_factory=Budgets)
     secrets: Secrets | None = None
     kernel: str = ""
     offer: Offer | None = None
@@ -344,6 +346,11 @@ class Session:
         return self._effects_of(self.timeline.node(step).id)
 
     @property
+    def held(self) -> tuple[Held, ...]:
+        """What waits for a commit: each request that was held, or is on its way, by the steps that led to here."""
+        return self._do(self._waiting).result()
+
+    @property
     def workspace(self) -> Path:
         """What the session has of the user's folder, on the host. What is in it was written by the agent's code."""
         return self.folders.workspace
@@ -406,18 +413,43 @@ class Session:
 
     # -- the user's folder -------------------------------------------------------------------------------------------
 
-    def commit(self, *, progress: committing.Progress | None = None) -> Commit:
-        """Write what changed in the workspace to the user's folder, three-way.
+    def commit(self, *, progress: committing.Progress | None = None, send: bool | None = None) -> Commit:
+        """Write what changed in the workspace to the user's folder, three-way; then send the requests that are held.
 
-        A path that the user changed meanwhile is listed in the result's `conflicts` and left alone.
+        A path that the user changed meanwhile is listed in the result's `conflicts` and left alone. Then nothing is
+        sent, unless `send` is true; where it is false nothing is sent at all. The result's `sent` has what left, once
+        and for all, and `held` what waits on, and why.
         """
-        return self._do(partial(self._commit, progress)).result()
+        return self._do(partial(self._commit, progress, send)).result()
 
     def uncommit(self) -> Commit:
-        """Take the last commit back from the user's folder. Raises NothingToUndo when there is none."""
+        """Take the last commit back from the user's folder. What it sent stands: the result's `sent` has it.
+
+        Raises NothingToUndo when there is none.
+        """
         return self._do(self._uncommit).result()
 
-    def _commit(self, progress: committing.Progress | None) -> Commit:
+    def _commit(self, progress: committing.Progress | None, send: bool | None = None) -> Commit:
+        waiting = self._waiting()
+        if waiting and self._baseline.source is None:  # there is nothing but requests
+            done = Commit(applied=(), conflicts=(), patch=None, baseline=self._baseline)
+        else:
+            done = self._commit_files(progress)
+        if waiting and (send or (send is None and not done.conflicts)):
+            assert self._outside is not None
+            sent, held = self._outside.send()
+            done = replace(done, sent=sent, held=held)
+            if self._commits and self._baseline.source is not None:
+                self._commits[-1] = done
+        else:
+            done = replace(done, held=waiting)
+        self._story.note("committed", _commit_record(done))
+        return done
+
+    def _waiting(self) -> tuple[Held, ...]:
+        return () if self._outside is None else self._outside.waiting()
+
+    def _commit_files(self, progress: committing.Progress | None) -> Commit:
         if self._brought.layered is not None:
             self._unfold()
         done = committing.commit(
@@ -431,7 +463,6 @@ class Session:
         )
         self._baseline = done.baseline
         self._commits.append(done)
-        self._story.note("committed", _commit_record(done))
         return done if self._outside is None else replace(done, databases=self._commit_outside(self._outside))
 
     def _commit_outside(self, outside: Outside) -> tuple[str, ...]:
@@ -471,7 +502,7 @@ class Session:
         if self._brought.layered is not None:
             self._unfold()
         done = committing.revert(self._commits[-1], self._baseline)
-        self._commits.pop()
+        done = replace(done, sent=self._commits.pop().sent)
         self._baseline = done.baseline
         self._story.note("uncommitted", _commit_record(done))
         return done
@@ -583,7 +614,7 @@ class Session:
             python=order.python,
         )
         effects = Effects(self._ledger)
-        network = None if order.judge is None else self._open_network(order.judge, effects, order.secrets)
+        network = None if order.judge is None else self._open_network(order, order.judge, effects)
         databases = self._open_databases(order) if order.databases else None
         offered = _with_statements(order.offer, databases)
         tools = None if offered is None else self._open_tools(order, offered, effects, databases)
@@ -683,8 +714,11 @@ class Session:
         sizes = [entry.size for entry in self._baseline.entries.values()]
         return None if progress is None else Count(progress, "keeping", len(sizes), sum(sizes)).add
 
-    def _open_network(self, judge: Judge, effects: Effects, secrets: Secrets | None) -> Network:
-        network = Network(judge, effects, self._approvals, secrets)
+    def _open_network(self, order: Order, judge: Judge, effects: Effects) -> Network:
+        outbox = Outbox(effects, self._ledger, order.budgets.messages)
+        outbox.way = lambda: self.timeline.path(self.timeline.cursor)
+        bytes_out = order.budgets.bytes_out
+        network = Network(judge, effects, self._approvals, outbox, order.secrets, bytes_out)
         self._resources.callback(network.outlet.close)
         return network
 
@@ -826,8 +860,10 @@ class AsyncSession:
     async def diff(self, a: int = 0, b: int | None = None) -> Diff:
         return await asyncio.to_thread(self.session.diff, a, b)
 
-    async def commit(self, *, progress: committing.Progress | None = None) -> Commit:
-        return await self._do(partial(self.session._commit, progress))
+    async def commit(
+        self, *, progress: committing.Progress | None = None, send: bool | None = None
+    ) -> Commit:
+        return await self._do(partial(self.session._commit, progress, send))
 
     async def uncommit(self) -> Commit:
         return await self._do(self.session._uncommit)
@@ -909,6 +945,7 @@ def open_session(
         grant_limits(rules),
         judge=grant_network(rules),
         asking=Asking(rules.approvals, approve, Standing.of(policy)),
+        budgets=rules.budgets,
         secrets=grant_secrets(rules),
         kernel=kernel or "",
         offer=offer(tools),
@@ -1023,4 +1060,6 @@ def _remove_files(folders: Folders) -> None:
 def _commit_record(done: Commit) -> dict[str, object]:
     applied = [f"{each.did} {each.path.decode('utf-8', 'backslashreplace')}" for each in done.applied[:200]]
     conflicts = [each.path.decode("utf-8", "backslashreplace") for each in done.conflicts[:200]]
-    return {"applied": applied, "conflicts": conflicts, "count": len(done.applied)}
+    told = {"applied": applied, "conflicts": conflicts, "count": len(done.applied)}
+    said = {"sent": [str(each) for each in done.sent], "held": [str(each) for each in done.held]}
+    return told | {key: lines for key, lines in said.items() if lines}

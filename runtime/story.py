@@ -556,6 +556,7 @@ class Story:
             path = self.timeline.path(base)
             halted = partial(self._outside.take_back, base, path)
             back = self._restore(base, target, spare=spare, keep=keep, halted=halted)
+            self._outside.at(target)
         return self._outside.told(back, path, left_out)
 
     def _restore(

@@ -122,9 +122,9 @@ def show_commit(done: Commit, verb: str) -> Shown:
     conflicts = [
         f"{_name(each.path)}: here {each.ours}, in the folder {each.theirs}" for each in done.conflicts
     ]
-    return Shown.of(
-        lines + _remarks("left alone, as both sides changed it or it may not be carried out", conflicts)
-    )
+    lines += _remarks("left alone, as both sides changed it or it may not be carried out", conflicts)
+    lines += _remarks("sent, for good", [one_line(str(each)) for each in done.sent])
+    return Shown.of(lines + _remarks("not sent", [one_line(str(each)) for each in done.held]))
 
 
 def show_reach(step: int, reach: Reach) -> Shown:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from http import HTTPStatus
 
 import h11
@@ -13,17 +14,30 @@ from mulligan.sandbox.egress.wire import Wire
 
 def turn_away(wire: Wire, turned: Turned, *, close: bool, bodiless: bool = False) -> None:
     """Answer a request that is not carried, perhaps because it could not even be read. Raises Gone."""
-    body = json.dumps(told(turned)).encode() + b"\n"
+    rule = f"denied by {turned.judgement.rule}" if isinstance(turned, Denied) else "not carried"
+    say(wire, turned.status, _reason(turned), told(turned), rule, close=close, bodiless=bodiless)
+
+
+def say(
+    wire: Wire,
+    status: int,
+    reason: bytes,
+    told: Mapping[str, object],
+    rule: str,
+    *,
+    close: bool,
+    bodiless: bool = False,
+) -> None:
+    """Answer with JSON. Raises Gone."""
+    body = json.dumps(told).encode() + b"\n"
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
         (b"cache-control", b"no-store"),
-        (b"mulligan", _rule(turned)),
+        (b"mulligan", _line(rule)),
         *([(b"connection", b"close")] if close else []),
     ]
-    head = h11.Connection(h11.SERVER).send(
-        h11.Response(status_code=turned.status, headers=headers, reason=_reason(turned))
-    )
+    head = h11.Connection(h11.SERVER).send(h11.Response(status_code=status, headers=headers, reason=reason))
     wire.send((head or b"") + (b"" if bodiless else body))
 
 
@@ -48,10 +62,6 @@ def _reason(turned: Turned) -> bytes:
     judgement = turned.judgement
     said = f"Forbidden by rule {judgement.rule}: {judgement.reason}"
     return _line(said + (f"; instead: {judgement.instead}" if judgement.instead else ""))
-
-
-def _rule(turned: Turned) -> bytes:
-    return _line(f"denied by {turned.judgement.rule}") if isinstance(turned, Denied) else b"not carried"
 
 
 def _line(text: str, most: int = 400) -> bytes:

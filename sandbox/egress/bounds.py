@@ -27,6 +27,30 @@ class Bounds:
     #: requests: so many at once, and then so many a second
     burst: int = 10_000
     rate: float = 1_000.0
+    #: bytes that may go out altogether, heads of requests and all that is said in tunnels among them; None is no limit
+    out: int | None = None
+
+
+class Allowance:
+    """Counts bytes that go out; from any thread."""
+
+    def __init__(self, most: int | None) -> None:
+        self._left = most
+        self._lock = threading.Lock()
+
+    def take(self, count: int) -> bool:
+        """Whether so many more may go out: if so they are taken."""
+        with self._lock:
+            if self._left is None:
+                return True
+            if count > self._left:
+                return False
+            self._left -= count
+            return True
+
+    def holds(self, count: int) -> bool:
+        with self._lock:
+            return self._left is None or count <= self._left
 
 
 class Meter:

@@ -15,6 +15,7 @@ from mulligan.sandbox.egress.bodies import Piece, pieces
 from mulligan.sandbox.egress.dialing import secure
 from mulligan.sandbox.egress.errors import Failed, Refused, Turned
 from mulligan.sandbox.egress.heads import Head, Headers, read_answer
+from mulligan.sandbox.egress.holding import hold
 from mulligan.sandbox.egress.hosts import split_authority
 from mulligan.sandbox.egress.judgement import DEFAULT_PORTS, Answered, Asked, Journal, Judgement
 from mulligan.sandbox.egress.kept import End
@@ -108,6 +109,10 @@ class Exchanges:
         when it is too late to answer."""
         judgement = self._parts.allow(asked, self.wire, head)
         self._named = self._parts.secrets.check(head, asked, judgement)
+        if judgement.holds:
+            hold(self._parts, self.wire, head, asked, judgement)
+            return not head.close
+        self._parts.check_out(asked, max(head.length or 0, 0))
         far, kept = self._reach(head, asked, judgement)
         tally = _Tally(self._parts.journal, self._parts.leaving(asked, judgement))
         try:
@@ -208,6 +213,7 @@ class Exchanges:
             headers += [(b"upgrade", b"websocket"), (b"connection", b"upgrade")]
         request = h11.Request(method=head.method, target=target, headers=headers)
         first = out.send(request) or b""
+        self._parts.take_out(asked, len(first))
         if not head.has_body:
             far.send(first + (out.send(h11.EndOfMessage()) or b""))
         else:
@@ -216,12 +222,13 @@ class Exchanges:
                     head.parser.send(h11.InformationalResponse(status_code=100, headers=[])) or b""
                 )
             far.send(first)
-            self._send_body(head, out, far, tally)
+            self._send_body(head, asked, out, far, tally)
         return read_answer(far, out, head.method, self._parts.bounds)
 
-    def _send_body(self, head: Head, out: h11.Connection, far: Wire, tally: _Tally) -> None:
+    def _send_body(self, head: Head, asked: Asked, out: h11.Connection, far: Wire, tally: _Tally) -> None:
         """An upstream that stops listening may have answered already."""
         for piece in self._body_of_asker(head, tally):
+            self._parts.take_out(asked, len(piece))
             tally.sent += len(piece)
             try:
                 far.send(*_written(out, piece))
@@ -308,6 +315,8 @@ class Exchanges:
         self.wire.send(head.parser.send(h11.InformationalResponse(status_code=101, headers=headers)) or b"")
 
         def count(out: int, back: int) -> None:
+            if not self._parts.out.take(out):
+                raise Gone("no more bytes may leave in this session (budgets.bytes_out)")
             tally.sent += out
             tally.received += back
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
@@ -48,7 +48,7 @@ class Judgement:
     """What a rule decided. `instead` is what would be allowed. `private`: the rule names this very address or name as
     one that may lie in a private network, or on this host. `asks`: it is not allowed unless a person says so; `scope`
     is what their answer may cover beyond this request, as a line of the policy, and `lasts` whether that line may be
-    written for good."""
+    written for good. `holds`: it is not let leave now, and kept back."""
 
     allowed: bool
     rule: str
@@ -56,6 +56,7 @@ class Judgement:
     instead: str = ""
     private: bool = False
     asks: bool = False
+    holds: bool = False
     scope: str = ""
     lasts: bool = False
     #: names of the secrets that may be put into it
@@ -80,6 +81,31 @@ class Preview:
     headers: tuple[tuple[str, str], ...] = ()
     beginning: bytes = b""
     length: int | None = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parcel:
+    """A whole request that is kept back: what would be passed on, with placeholders where secrets will be."""
+
+    asked: Asked
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    body: bytes = field(default=b"", repr=False)
+
+
+class Full(Exception):
+    """No more is kept back: why, and what to do instead."""
+
+    def __init__(self, rule: str, why: str, instead: str) -> None:
+        super().__init__(why)
+        self.judgement = Judgement(allowed=False, rule=rule, reason=why, instead=instead)
+
+
+class Keeper(Protocol):
+    """Called from many threads at once."""
+
+    def keep(self, parcel: Parcel, judgement: Judgement) -> int:
+        """Record a request that is kept back; its number. Raises Full. Whatever else it raises, nothing is kept."""
+        ...
 
 
 class Approver(Protocol):

@@ -9,12 +9,21 @@ from dataclasses import dataclass, field, replace
 
 from mulligan.sandbox.egress.authority import Authority
 from mulligan.sandbox.egress.bodies import beginning
-from mulligan.sandbox.egress.bounds import Bounds, Meter
+from mulligan.sandbox.egress.bounds import Allowance, Bounds, Meter
 from mulligan.sandbox.egress.dialing import Resolve, dial
 from mulligan.sandbox.egress.errors import Denied, Failed, Refused
 from mulligan.sandbox.egress.heads import Head
 from mulligan.sandbox.egress.hosts import is_address
-from mulligan.sandbox.egress.judgement import Approver, Asked, Journal, Judge, Judgement
+from mulligan.sandbox.egress.judgement import (
+    Approver,
+    Asked,
+    Full,
+    Journal,
+    Judge,
+    Judgement,
+    Keeper,
+    Parcel,
+)
 from mulligan.sandbox.egress.kept import Kept
 from mulligan.sandbox.egress.paths import readings
 from mulligan.sandbox.egress.secrets import Secrets
@@ -23,6 +32,7 @@ from mulligan.sandbox.egress.wire import Gone, Wire
 _BROKEN = Judgement(
     allowed=False, rule="network", reason="the rules could not be asked", instead="tell whoever wrote them"
 )
+_BOTH = "one rule holds it and another asks about it: it can be read in both ways"
 
 
 class Live:
@@ -63,7 +73,9 @@ class Parts:
     context: ssl.SSLContext
     authority: Authority
     meter: Meter
+    out: Allowance
     approver: Approver | None = None
+    keeper: Keeper | None = None
     secrets: Secrets = field(default_factory=Secrets)
     live: Live = field(default_factory=Live)
     kept: Kept = field(default_factory=Kept)
@@ -72,17 +84,23 @@ class Parts:
         """The judgement of a request that may leave. Raises Denied for one that may not, however its path is read;
         Gone where whoever sent it does not wait until a person has answered."""
         self.count()
+        judgement = self.judged(asked)
+        return self._approved(asked, judgement, wire, head) if judgement.asks else judgement
+
+    def judged(self, asked: Asked) -> Judgement:
+        """What the rules say of a request, however its path is read: it is allowed, asked about or held. Raises
+        Denied."""
         paths = readings(asked.path) if asked.path else ("",)
         found = [self._ask(asked.read_as(path)) for path in paths]
         for judgement in found:
-            if not judgement.allowed and not judgement.asks:
+            if not (judgement.allowed or judgement.asks or judgement.holds):
                 raise Denied(asked, judgement)
         private = all(each.private for each in found)
         uses = frozenset.intersection(*(each.uses for each in found))
-        asking = [each for each in found if not each.allowed]
-        if not asking:
-            return replace(found[0], private=private, uses=uses)
-        return self._approved(asked, replace(_together(asking), private=private, uses=uses), wire, head)
+        strict = [each for each in found if each.asks] or [each for each in found if each.holds]
+        if strict and any(each.holds for each in found) and strict[0].asks:
+            raise Denied(asked, replace(strict[0], asks=False, reason=_BOTH))
+        return replace(_together(strict) if strict else found[0], private=private, uses=uses)
 
     def _approved(self, asked: Asked, judgement: Judgement, wire: Wire, head: Head) -> Judgement:
         if self.approver is None:
@@ -109,6 +127,22 @@ class Parts:
         if not self.meter.take():
             raise Refused("too many requests: slow down", 429)
 
+    def check_out(self, asked: Asked, count: int) -> None:
+        """That so many bytes may still go out; they are not taken yet. Raises Denied."""
+        if not self.out.holds(count):
+            raise self._too_much(asked)
+
+    def take_out(self, asked: Asked, count: int) -> None:
+        """So many bytes go out now. Raises Denied."""
+        if not self.out.take(count):
+            raise self._too_much(asked)
+
+    def _too_much(self, asked: Asked) -> Denied:
+        why = f"no more than {self.bounds.out:,} bytes leave in a session"
+        return Denied(
+            asked, Judgement(allowed=False, rule="budgets.bytes_out", reason=why, instead="send less")
+        )
+
     def dial(self, asked: Asked, judgement: Judgement) -> socket.socket:
         """As `dialing.dial`. A name that no rule spells out was chosen by whoever asks, and looking it up tells it to
         whoever answers for it: that is on record before it is done."""
@@ -118,6 +152,16 @@ class Parts:
             except Exception as error:
                 raise _unrecorded() from error
         return dial(asked, judgement, self.resolve)
+
+    def keep(self, parcel: Parcel, judgement: Judgement) -> int:
+        if self.keeper is None:
+            raise Denied(parcel.asked, replace(judgement, reason="nothing is held here", holds=False))
+        try:
+            return self.keeper.keep(parcel, judgement)
+        except Full as full:
+            raise Denied(parcel.asked, full.judgement) from full
+        except Exception as error:
+            raise Failed("it could not be recorded, so it is not held", 503) from error
 
     def _ask(self, asked: Asked) -> Judgement:
         try:
@@ -135,6 +179,8 @@ class Parts:
     def leaving(self, asked: Asked, judgement: Judgement) -> int:
         try:
             return self.journal.leaving(asked, judgement)
+        except Full as full:
+            raise Denied(asked, full.judgement) from full
         except Exception as error:
             raise _unrecorded() from error
 

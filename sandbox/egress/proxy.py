@@ -11,15 +11,24 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from mulligan.sandbox.egress import dialing, trust
 from mulligan.sandbox.egress.authority import Authority
-from mulligan.sandbox.egress.bounds import Bounds, Meter
+from mulligan.sandbox.egress.bounds import Allowance, Bounds, Meter
 from mulligan.sandbox.egress.conversation import Conversation
 from mulligan.sandbox.egress.dialing import Resolve
-from mulligan.sandbox.egress.judgement import Approver, Journal, Judge
+from mulligan.sandbox.egress.holding import post
+from mulligan.sandbox.egress.judgement import (
+    Answered,
+    Approver,
+    Journal,
+    Judge,
+    Judgement,
+    Keeper,
+    Parcel,
+)
 from mulligan.sandbox.egress.parts import Parts
 from mulligan.sandbox.egress.secrets import Secrets
 from mulligan.sandbox.egress.wire import Wire
@@ -41,6 +50,7 @@ class Egress:
         bounds: Bounds | None = None,
         resolve: Resolve | None = None,
         approver: Approver | None = None,
+        keeper: Keeper | None = None,
         secrets: Secrets | None = None,
     ) -> None:
         bounds = bounds or Bounds()
@@ -49,7 +59,17 @@ class Egress:
         self.trust = trust.bundle(context, authority.certificate)
         resolve = resolve or dialing.resolve
         self._parts = Parts(
-            judge, journal, bounds, resolve, context, authority, Meter(bounds), approver, secrets or Secrets()
+            judge,
+            journal,
+            bounds,
+            resolve,
+            context,
+            authority,
+            Meter(bounds),
+            Allowance(bounds.out),
+            approver,
+            keeper,
+            secrets or Secrets(),
         )
         #: variables for the sandbox
         self.environment: Mapping[str, str] = self._parts.secrets.environment
@@ -74,6 +94,10 @@ class Egress:
                     for _ in range(_WAITING):
                         self._listener.accept()[0].close()
             self._parts.cut()
+
+    def post(self, parcel: Parcel, leaving: Callable[[Judgement], None]) -> Answered:
+        """Send a request that was held; see `holding.post`."""
+        return post(self._parts, parcel, leaving)
 
     def close(self) -> None:
         with self._lock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 from collections.abc import Callable
 from contextlib import ExitStack, closing
+from functools import partial
 
 from mulligan.sandbox.egress.splicing import Pipe, can_splice
 from mulligan.sandbox.egress.wire import PIECE, Gone, Wire
@@ -15,8 +16,10 @@ _MUCH = 64 * 1024
 
 
 def relay(near: Wire, far: Wire, count: Count) -> None:
-    """`count` is told how many bytes went out and came in. Raises Gone where it ends otherwise than by both hanging
-    up."""
+    """`count` is told how many bytes go out and come in, before they do; where it raises, they do not.
+
+    Raises Gone where it ends otherwise than by both hanging up.
+    """
     poll, ways = select.poll(), {near.raw.fileno(): (near, far), far.raw.fileno(): (far, near)}
     pipe: Pipe | None = None
     for number in ways:
@@ -25,8 +28,7 @@ def relay(near: Wire, far: Wire, count: Count) -> None:
         while ways:
             for number in _readable(poll, ways, near.quiet):
                 source, target = ways[number]
-                passed = _passed(source, target, pipe)
-                count(*((passed, 0) if source is near else (0, passed)))
+                passed = _passed(source, target, pipe, partial(_told, count, source is near))
                 if not passed:
                     poll.unregister(number)
                     del ways[number]
@@ -35,11 +37,18 @@ def relay(near: Wire, far: Wire, count: Count) -> None:
                     pipe = stack.enter_context(closing(Pipe()))
 
 
-def _passed(source: Wire, target: Wire, pipe: Pipe | None) -> int:
+def _told(count: Count, out: bool, passes: int) -> None:
+    count(*((passes, 0) if out else (0, passes)))
+
+
+def _passed(source: Wire, target: Wire, pipe: Pipe | None, passes: Callable[[int], None]) -> int:
     if pipe is not None:
-        pipe.drain(target, passed := pipe.fill(source))
+        passes(passed := pipe.fill(source))
+        pipe.drain(target, passed)
         return passed
-    target.send(piece := source.some(PIECE))
+    piece = source.some(PIECE)
+    passes(len(piece))
+    target.send(piece)
     return len(piece)
 
 

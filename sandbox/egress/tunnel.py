@@ -90,6 +90,8 @@ def _carry(parts: Parts, wire: Wire, far: Wire, asked: Asked, judgement: Judgeme
     started, counts, error = time.monotonic(), [0, 0], ""
 
     def count(out: int, back: int) -> None:
+        if not parts.out.take(out):
+            raise Gone("no more bytes may leave in this session (budgets.bytes_out)")
         counts[0] += out
         counts[1] += back
 

@@ -131,7 +131,7 @@ def test_a_session_whose_rules_let_nothing_leave_has_no_proxy_and_no_variables(
 
 
 @pytest.mark.parametrize(
-    "bound", ["budgets: {bytes_out: 1MB}", "budgets: {messages: 3}", "packages: [{allow: pandas from pypi}]"]
+    "bound", ["tools: [{allow: send}]\nbudgets: {messages: 3}", "packages: [{allow: pandas from pypi}]"]
 )
 def test_a_bound_on_what_leaves_that_nothing_holds_opens_no_session(bound: str) -> None:
     with pytest.raises(PolicyError, match="which no session enforces yet"):
@@ -229,8 +229,5 @@ def test_only_a_line_that_spells_a_host_out_lets_it_be_private() -> None:
 
 def test_what_waits_for_approval_is_said() -> None:
     policy = parse_policy("network: [{allow: GET a.org/**}, {ask: POST a.org/**}, {hold: PUT a.org/**}]")
-    held, asked = (
-        "network held until commit (1 rule)",
-        "network on approval (1 rule): nobody is there to be asked",
-    )
-    assert ungranted(policy) == (held,) and ungranted(policy, asks=False) == (held, asked)
+    asked = "network on approval (1 rule): nobody is there to be asked"
+    assert ungranted(policy) == () and ungranted(policy, asks=False) == (asked,)

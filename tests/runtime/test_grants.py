@@ -23,7 +23,7 @@ def test_every_limit_is_taken_from_the_policy() -> None:
     )
 
 
-@pytest.mark.parametrize("text", ["network: [{allow: GET a.org/**}]\nbudgets: {messages: 1}"])
+@pytest.mark.parametrize("text", ["tools: [{allow: send}]\nbudgets: {messages: 1}"])
 def test_a_bound_that_nothing_holds_opens_no_session(text: str) -> None:
     with pytest.raises(PolicyError, match="which no session enforces yet"):
         mulligan.open(policy=parse_policy(text))

@@ -217,7 +217,7 @@ def test_a_policy_may_be_a_file_and_one_that_nothing_enforces_makes_no_pool(
         assert session.run("x = 1 + 1 + 1 + 1").outcome.kind == "refused"
     mulligan.Pool(policy=tmp_path / "wall.yaml")
     with pytest.raises(PolicyError, match="which no session enforces yet"):
-        mulligan.Pool(policy=parse_policy("network: [{allow: GET a.org/**}]\nbudgets: {messages: 1}"))
+        mulligan.Pool(policy=parse_policy("tools: [{allow: send}]\nbudgets: {messages: 1}"))
 
 
 def test_a_workspace_that_is_none_costs_a_sandbox_and_leaves_nothing(
