@@ -47,7 +47,7 @@ class Applied:
 class Commit:
     """What one commit, or one revert, did. `patch` is its folder in the journal, None where nothing was
     written; `baseline` is what the next commit must compare with. `databases` are the names of those that were
-    committed with it. Of the requests that were held `sent` have left (of a revert: had, and stand), and `held` wait on."""
+    committed with it. Of the requests that were held `sent` have left (of a revert: had, and stand), `held` wait on."""
 
     applied: tuple[Applied, ...]
     conflicts: tuple[Conflict, ...]
