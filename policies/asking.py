@@ -12,7 +12,9 @@ from dataclasses import replace
 
 from mulligan.policies.address import Request, Unclear, request
 from mulligan.policies.decision import Decision, Finding, Verdict
-from mulligan.policies.patterns import Call, Package, Statement
+from mulligan.policies.globs import word_matches
+from mulligan.policies.packages import packages_in, source_of
+from mulligan.policies.patterns import Call, Package, PackagePattern, Statement
 from mulligan.policies.policy import Policy
 from mulligan.policies.requests import METHODS, RequestPattern
 from mulligan.policies.rules import Rule
@@ -35,12 +37,31 @@ def judge_request(
 
 
 def judge_asked(policy: Policy, asked: Request) -> Verdict:
-    """As `judge_request`, of a request in its one spelling. What a person has allowed for good is not asked again."""
+    """As `judge_request`, of a request in its one spelling. What a person has allowed for good is not asked again.
+    Where the policy has rules for packages, a request to an index is judged by those too."""
     verdict = _judge(policy, "network", asked, str(asked))
-    if verdict.decision is not Decision.ASK or (line := policy.approvals.answered(asked)) is None:
+    if verdict.decision is Decision.ASK and (line := policy.approvals.answered(asked)) is not None:
+        place = policy.place("approvals", "always", line)
+        verdict = Verdict.of(_answered(finding, line, place) for finding in verdict.findings)
+    if not (packages := packages_in(asked, _sources(policy))) or not any(policy.layers("packages")):
         return verdict
-    place = policy.place("approvals", "always", line)
-    return Verdict.of(_answered(finding, line, place) for finding in verdict.findings)
+    found = [_unheld(each) for package in packages for each in _judge_package(policy, package).findings]
+    return Verdict.of((*verdict.findings, *found))
+
+
+def _sources(policy: Policy) -> frozenset[str]:
+    return frozenset(
+        each.source
+        for layer in policy.layers("packages")
+        for rule in layer
+        for each in rule.patterns
+        if isinstance(each, PackagePattern)
+    )
+
+
+def _unheld(finding: Finding) -> Finding:
+    """A package cannot be installed later than it is."""
+    return replace(finding, decision=Decision.DENY) if finding.decision is Decision.HOLD else finding
 
 
 def _answered(finding: Finding, line: str, place: str) -> Finding:
@@ -116,6 +137,8 @@ def _asking(policy: Policy, asked: Request) -> Iterator[RequestPattern]:
 
 def looks_inside(policy: Policy, host: str, port: int) -> bool:
     """Whether a tunnel to there has to be looked into: unless one is allowed, and no rule is about what is in it."""
+    if any(word_matches(source, source_of(host)) for source in _sources(policy) - {"*"}):
+        return True
     return judge_request(policy, "CONNECT", "", host, port, "").decision is not Decision.ALLOW
 
 
@@ -145,9 +168,14 @@ def judge_database(policy: Policy, name: str, kind: str) -> Verdict:
     return _judge(policy, "databases", Statement(kind, name), f"{kind} on the database {name}")
 
 
-def judge_package(policy: Policy, name: str, source: str) -> Verdict:
-    """`source` is "pypi", or the host of another index."""
-    return _judge(policy, "packages", Package(name, source), f"the package {name} from {source}")
+def judge_package(policy: Policy, name: str, source: str, version: str | None = None) -> Verdict:
+    """`source` is "pypi", or the host of another index; without a version, whether some may be installed."""
+    return _judge_package(policy, Package(name, source, version))
+
+
+def _judge_package(policy: Policy, asked: Package) -> Verdict:
+    name = f"{asked.name}=={asked.version}" if asked.version else asked.name or "whose name cannot be read"
+    return _judge(policy, "packages", asked, f"the package {name} from {asked.source}")
 
 
 def judge_routine(policy: Policy, name: str) -> Verdict:

@@ -117,7 +117,7 @@ def _decide(policy: Policy, section: str, subject: Any) -> Decision:
         case "databases":
             return judge_database(policy, subject.database, subject.kind).decision
         case "packages":
-            return judge_package(policy, subject.name, subject.source).decision
+            return judge_package(policy, subject.name, subject.source, subject.version).decision
     return judge_routine(policy, subject).decision
 
 

@@ -91,7 +91,9 @@ def _statement(policy: Policy, text: str) -> Answer:
 def _package(policy: Policy, text: str) -> Answer:
     text = text if " from " in text else f"{text} from pypi"
     asked = PackagePattern.subject(_starless(text))
-    return Answer("packages", f"install {text}", judge_package(policy, asked.name, asked.source))
+    return Answer(
+        "packages", f"install {text}", judge_package(policy, asked.name, asked.source, asked.version)
+    )
 
 
 def _routine(policy: Policy, text: str) -> Answer:

@@ -4,6 +4,7 @@
                 send_mail(to=*@example.org)
     databases   read sales               read, insert, update, delete, define; write is the three in the middle
     packages    pandas from pypi
+                numpy>=1.26,<3 from pypi
     library     clean_*
     network     GET pypi.org/**          in requests.py
 
@@ -18,6 +19,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, Self
 
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import InvalidVersion, Version
+
 from mulligan.policies.globs import word_covers, word_matches
 
 ANY = "ANY"
@@ -26,6 +30,10 @@ WRITE = ("insert", "update", "delete")
 
 _NAME = re.compile(r"[\w*][\w.*-]*")
 _CALL = re.compile(r"(?P<name>[\w.*-]+)\((?P<arguments>.*)\)")
+_PACKAGE = re.compile(
+    r"(?P<name>[\w*][\w.*-]*)\s*(?P<versions>[<>=!~][^\s]*(?:\s*,\s*[^\s]+)*)?\s+from\s+(?P<source>[\w*][\w.*-]*)"
+)
+PYPI = "pypi"
 _LONGEST, _STARS = 1000, 8
 
 
@@ -179,42 +187,79 @@ def _kinds(word: str) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """`name` as an index compares it (PEP 503); `source` is "pypi" or the host of another index."""
+    """`name` as an index compares it (PEP 503), "" where it cannot be told; `source` is "pypi" or the host of another
+    index. `version` is None where it is not said yet, "" where it cannot be told."""
 
     name: str
     source: str
+    version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PackagePattern:
+    """`versions` as PEP 440 has them: ">=1.26,<3"; empty for all."""
+
     name: str
     source: str
+    versions: str = ""
 
     @classmethod
     def parse(cls, text: str) -> PackagePattern:
-        words = bounded(text).split()
-        if len(words) != 3 or words[1] != "from":
-            raise ValueError(f"{text!r} is not PACKAGE from SOURCE: write such as 'pandas from pypi'")
-        name = "*" if words[0] == ANY else words[0]
-        source = "*" if words[2] == ANY else words[2]
-        if not (_NAME.fullmatch(name) and _NAME.fullmatch(source)):
-            raise ValueError(f"{text!r} is not PACKAGE from SOURCE: write such as 'pandas from pypi'")
-        return cls(plain_name(name), source.lower())
+        found = _PACKAGE.fullmatch(bounded(text).strip())
+        if not found or (found["name"] == ANY and found["versions"]):
+            raise ValueError(
+                f"{text!r} is not PACKAGE from SOURCE: write such as 'pandas from pypi', or 'numpy>=1.26,<3 from pypi'"
+            )
+        name = "*" if found["name"] == ANY else found["name"]
+        source = "*" if found["source"] == ANY else found["source"].lower()
+        return cls(plain_name(name), PYPI if source == "pypi.org" else source, _versions(found["versions"]))
 
     @classmethod
     def subject(cls, text: str) -> Package:
         pattern = cls.parse(text)
-        return Package(pattern.name, pattern.source)
+        if not pattern.versions:
+            return Package(pattern.name, pattern.source)
+        exactly = pattern.versions.removeprefix("==")
+        if exactly == pattern.versions or not exactly[:1].isalnum() or set("*,") & set(exactly):
+            raise ValueError(f"{text!r} is no package: write one version, such as 'numpy==1.26.4 from pypi'")
+        return Package(pattern.name, pattern.source, exactly)
 
     def matches(self, subject: object, *, generous: bool) -> bool:
         assert isinstance(subject, Package)
-        return _same(self.name, plain_name(subject.name), generous) and _same(
-            self.source, subject.source.lower(), generous
+        named = _same(self.name, plain_name(subject.name), generous)
+        if not subject.name:
+            named = generous or self.name == "*"
+        return (
+            named
+            and _same(self.source, subject.source.lower(), generous)
+            and self._versions_match(subject.version, generous)
         )
+
+    def _versions_match(self, version: str | None, generous: bool) -> bool:
+        """Of a project's page no version is known: it is not forbidden for some, and is needed for those allowed."""
+        if not self.versions:
+            return True
+        if version is None:
+            return not generous
+        try:
+            return SpecifierSet(self.versions).contains(Version(version), prereleases=True)
+        except InvalidVersion:
+            return generous
 
     def covers(self, other: object) -> bool:
         assert isinstance(other, PackagePattern)
-        return word_covers(self.name, other.name) and word_covers(self.source, other.source)
+        return (
+            word_covers(self.name, other.name)
+            and word_covers(self.source, other.source)
+            and self.versions in ("", other.versions)
+        )
+
+
+def _versions(text: str | None) -> str:
+    try:
+        return str(SpecifierSet(text or ""))
+    except InvalidSpecifier as error:
+        raise ValueError(f"{text!r} are no versions: write such as >=1.26,<3") from error
 
 
 def plain_name(name: str) -> str:

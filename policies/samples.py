@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from mulligan.policies.address import PORTS, Request
@@ -19,6 +20,7 @@ from mulligan.policies.requests import METHODS, TUNNEL, RequestPattern
 
 #: what a star stands for: no rule is likely to name it
 _SOME = "some-name"
+_VERSION = re.compile(r"[0-9][0-9A-Za-z.!+]*[0-9A-Za-z]|[0-9]")
 
 
 def samples(pattern: Pattern) -> Iterator[tuple[str, object]]:
@@ -35,8 +37,10 @@ def samples(pattern: Pattern) -> Iterator[tuple[str, object]]:
             name = _written(pattern.database)
             yield from ((f"{kind} {name}", Statement(kind, name)) for kind in sorted(pattern.kinds))
         case PackagePattern():
-            package = Package(_written(pattern.name), _written(pattern.source))
-            yield f"{package.name} from {package.source}", package
+            name, source = _written(pattern.name), _written(pattern.source)
+            yield f"{name} from {source}", Package(name, source)
+            for version in _VERSION.findall(pattern.versions):
+                yield f"{name}=={version} from {source}", Package(name, source, version)
         case NamePattern():
             yield _written(pattern.name), _written(pattern.name)
 

@@ -82,7 +82,9 @@ class PolicyJudge:
             instead=asking[0].instead,
             private=names_host(self._policy, spelt),
             scope=scope,
-            lasts=bool(scope) and not silences(self._policy, spelt, scope),
+            lasts=bool(scope)
+            and not silences(self._policy, spelt, scope)
+            and all(each.rule.startswith("network") for each in asking),
             uses=secrets_for(self._policy, spelt),
         )
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from mulligan.policies.decision import Decision
 from mulligan.policies.errors import PolicyError
-from mulligan.policies.patterns import PackagePattern
 from mulligan.policies.policy import PerAction, Policy
 from mulligan.policies.rules import Rule
 from mulligan.runtime.unlocking import unlock, used
@@ -50,6 +49,8 @@ def ungranted(policy: Policy, *, asks: bool = True, library: bool = False) -> tu
     if not asks and (asking := [rule for rule in tools if rule.decision is Decision.ASK]):
         said.append(f"tools on approval ({_counted(asking)}): nobody is there to be asked")
     for name in ("packages", *(() if library else ("library",))):
+        if name == "packages" and network:
+            continue  # judged where their index is asked
         if granting := _granting(policy, name):
             said.append(f"{name} ({_counted(granting)})")
     if unused := set(policy.secrets) - used(policy):
@@ -67,30 +68,16 @@ def _counted(rules: list[Rule]) -> str:
 
 def check_enforced(policy: Policy) -> None:
     """Raises PolicyError for a bound that nothing would hold: no session opens under what only looks enforced."""
-    missing = _missing_online(policy) if _opens_network(policy) else {}
-    missing["budgets.messages (of tools)"] = policy.budgets.messages is not None and bool(
-        _granting(policy, "tools")
-    )
+    missing = {
+        "budgets.messages (of tools)": policy.budgets.messages is not None and _granting(policy, "tools"),
+        "packages (with hold)": _opens_network(policy)
+        and [rule for layer in policy.layers("packages") for rule in layer if rule.decision is Decision.HOLD],
+    }
     if held := [name for name, asked in missing.items() if asked]:
         raise PolicyError(
             f"the policy has {', '.join(held)}, which no session enforces yet",
             hint="leave it out",
         )
-
-
-def _missing_online(policy: Policy) -> dict[str, bool]:
-    """Bounds that hold by themselves where there is no network."""
-    return {
-        "packages (but for 'allow: ANY from SOURCE')": not all(
-            rule.decision is Decision.ALLOW and all(map(_is_of_any_package, rule.patterns))
-            for layer in policy.layers("packages")
-            for rule in layer
-        ),
-    }
-
-
-def _is_of_any_package(pattern: object) -> bool:
-    return isinstance(pattern, PackagePattern) and pattern.name == "*"
 
 
 def _opens_network(policy: Policy) -> bool:

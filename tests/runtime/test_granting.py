@@ -131,7 +131,7 @@ def test_a_session_whose_rules_let_nothing_leave_has_no_proxy_and_no_variables(
 
 
 @pytest.mark.parametrize(
-    "bound", ["tools: [{allow: send}]\nbudgets: {messages: 3}", "packages: [{allow: pandas from pypi}]"]
+    "bound", ["tools: [{allow: send}]\nbudgets: {messages: 3}", "packages: [{hold: pandas from pypi}]"]
 )
 def test_a_bound_on_what_leaves_that_nothing_holds_opens_no_session(bound: str) -> None:
     with pytest.raises(PolicyError, match="which no session enforces yet"):
