@@ -47,7 +47,7 @@ def _commit(desk: Desk, rest: str) -> None:
     words_of(rest, ":commit", 0)
     folder = _folder(desk)
     done = desk.commit()
-    if not done.applied and not done.conflicts:
+    if not (done.applied or done.conflicts or done.sent or done.held):
         return desk.screen.say(f"nothing to write: {folder} has all of it", "dim")
     desk.screen.committed(done, folder)
     if done.applied:
