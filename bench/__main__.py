@@ -1,4 +1,5 @@
-"""`python -m bench [steps|files|open|kernel|density|egress] [--json] [--quick] [--isolation NAME] [--part NAME]`.
+"""`python -m bench [steps|files|open|kernel|density|egress|library] [--json] [--quick] [--isolation NAME]
+[--part NAME]`.
 
 Measures and prints; it judges no machine.
 """
@@ -8,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from bench import density, egress, files, kernel, opening, steps
+from bench import density, egress, files, kernel, library, opening, steps
 from bench.measure import show
 
 BENCHMARKS = {
@@ -18,6 +19,7 @@ BENCHMARKS = {
     "kernel": kernel.measure,
     "density": density.measure,
     "egress": egress.measure,
+    "library": library.measure,
 }
 
 #: those that can be measured in parts: by the number of files, and one large file
