@@ -79,6 +79,8 @@ def scope_of(policy: Policy, asked: Request) -> str:
     of a method that no rule can name."""
     if asked.method not in METHODS:
         return ""
+    if asked.method == "CONNECT":
+        return str(asked) if _as_a_whole(policy, asked.host, asked.port) else ""
     paths = {each.path for each in _asking(policy, asked)}
     own = asked.path if "*" not in asked.path else ""
     for path in (*(paths if len(paths) == 1 else ()), own):
@@ -136,10 +138,22 @@ def _asking(policy: Policy, asked: Request) -> Iterator[RequestPattern]:
 
 
 def looks_inside(policy: Policy, host: str, port: int) -> bool:
-    """Whether a tunnel to there has to be looked into: unless one is allowed, and no rule is about what is in it."""
+    """Whether a tunnel to there has to be looked into: unless one is allowed, or asked about as a whole, and no rule is
+    about what is in it."""
     if any(word_matches(source, source_of(host)) for source in _sources(policy) - {"*"}):
         return True
-    return judge_request(policy, "CONNECT", "", host, port, "").decision is not Decision.ALLOW
+    decision = judge_request(policy, "CONNECT", "", host, port, "").decision
+    return decision is not Decision.ALLOW and not (
+        decision is Decision.ASK and _as_a_whole(policy, host, port)
+    )
+
+
+def _as_a_whole(policy: Policy, host: str, port: int) -> bool:
+    """Whether all rules that are about a tunnel to there are about the tunnel itself."""
+    asked = request("CONNECT", "", host, port, "")
+    return all(
+        rule.grants(asked) for layer in policy.layers("network") for rule in layer if rule.matches(asked)
+    )
 
 
 def names_host(policy: Policy, asked: Request) -> bool:

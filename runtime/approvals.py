@@ -37,7 +37,10 @@ if TYPE_CHECKING:
 LOOK = 0.2
 _LONGEST = 500
 NOBODY = "nobody is there to be asked, so it is denied"
-HINT = "do without; or whoever runs this can be asked: in a terminal, or with mulligan.open(..., approve=...)"
+HINT = (
+    "do without; or whoever runs this can be asked, in a terminal or with mulligan.open(..., approve=...), "
+    "or can allow it for good with a line under approvals.always in the policy"
+)
 
 
 @dataclass(eq=False, slots=True)

@@ -12,7 +12,7 @@ Every object has `type`; these types and keys are stable, and new ones may be ad
     clear        action, wait
     step         action, step, outcome, duration, cause, changes [{path, change}],
                  reach {files, memory, exact, stands, sent}, effects [{what, reversibility, denied, held, rule, reason,
-                 status, sent, received, seconds, error}], transcript (null, or {folder, size, cut})
+                 instead, status, sent, received, seconds, error}], transcript (null, or {folder, size, cut})
     restoration  step, memory, restored [{path, change}], stands, complete, duration
     commit       folder, applied [{path, change}], conflicts [{path, ours, theirs}], sent [{what, rule, step, size,
                  state, status, error}], held (the same): state is sent, unknown (it may have been sent) or held
@@ -248,6 +248,7 @@ def _effect(effect: Effect) -> dict[str, Any]:
         "held": effect.held,
         "rule": effect.finding.rule,
         "reason": effect.finding.reason,
+        "instead": effect.finding.instead,
         "status": effect.status,
         "sent": effect.sent,
         "received": effect.received,
