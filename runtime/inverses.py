@@ -34,7 +34,9 @@ class _Inverse:
 class Inverses:
     """Of one session; `add` from any thread, the rest on the session's."""
 
-    def __init__(self, effects: Effects, runner: Runner, without: Callable[[str], str]) -> None:
+    def __init__(self, effects: Effects, runner: Runner, without: Callable[[str], str], name: str) -> None:
+        """`name` is that of the threads that inverses are called on."""
+        self._name = name
         self._effects, self._runner, self._without = effects, runner, without
         self._kept: dict[int, _Inverse] = {}
         self._lock = threading.Lock()
@@ -74,8 +76,8 @@ class Inverses:
     def _call(self, inverse: _Inverse) -> str:
         """Why it failed, or ""."""
         done: Future[Any] = Future()
-        name = "mulligan-tool-undo"
-        threading.Thread(target=self._run, args=(inverse.job, done), name=name, daemon=True).start()
+        thread = threading.Thread(target=self._run, args=(inverse.job, done), name=self._name, daemon=True)
+        thread.start()
         try:
             done.result(inverse.seconds)
         except TimeoutError:

@@ -116,6 +116,20 @@ def _unrecorded(body: Mapping[str, Any]) -> _Told:
     return f"{_number(body, 'denied'):,.0f} more requests were denied: they are counted and not recorded", []
 
 
+def _called(body: Mapping[str, Any]) -> _Told:
+    return _text(body, "what"), [f"by {_text(body, 'rule')}: {_text(body, 'reason')}"]
+
+
+def _call_ended(body: Mapping[str, Any]) -> _Told:
+    error = _text(body, "error")
+    return f"call {body.get('number')} {_text(body, 'ended')}", [error] if error else []
+
+
+def _call_undone(body: Mapping[str, Any]) -> _Told:
+    why = _text(body, "why")
+    return f"call {body.get('number')} " + (f"was not taken back: {why}" if why else "was taken back"), []
+
+
 def _anything(body: Mapping[str, Any]) -> _Told:
     return (json.dumps(body, ensure_ascii=False) if body else ""), []
 
@@ -132,6 +146,9 @@ _TELLERS: Mapping[str, Callable[[Mapping[str, Any]], _Told]] = {
     "effect_held": _held,
     "held_failed": _held_failed,
     "effects_unrecorded": _unrecorded,
+    "tool_called": _called,
+    "tool_ended": _call_ended,
+    "tool_undone": _call_undone,
 }
 
 

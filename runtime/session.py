@@ -743,7 +743,8 @@ class Session:
             effects,
             self._ledger,
             self._approvals,
-            runner=Runner(order.loop),
+            session=self.id,
+            runner=Runner(order.loop, f"mulligan-{self.id}-tools"),
             policy=order.tool_rules,
             databases=databases,
         )

@@ -72,11 +72,14 @@ class Tools:
         ledger: Ledger,
         approvals: Approvals,
         *,
+        session: str,
         runner: Runner,
         policy: Policy | None,
         databases: Databases | None = None,
     ) -> None:
-        """Without a policy whatever was handed over may be called."""
+        """Without a policy whatever was handed over may be called. By their names no verb of the session waits for
+        itself on a thread of ours."""
+        name = f"mulligan-{session}-tool"
         self._effects, self._approvals, self._policy = effects, approvals, policy
         self._databases = databases
         if databases is not None:
@@ -86,10 +89,10 @@ class Tools:
         #: calls under way that can be taken back
         self._spelt: dict[int, str] = {}
         self.answers = Answers(ledger)
-        self.inverses = Inverses(effects, runner, self.without_secrets)
+        self.inverses = Inverses(effects, runner, self.without_secrets, f"{name}-undo")
         #: takes secret values out of what is said inside
         self.redactor: Redactor | None = None
-        self.server = ToolServer(offer, self, runner)
+        self.server = ToolServer(offer, self, runner, name=name)
 
     # -- the server's overseer -----------------------------------------------------------------------------------
 

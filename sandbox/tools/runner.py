@@ -16,7 +16,11 @@ _ENDING = 5.0
 class Runner:
     """From any thread; `close` may be repeated."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop | None = None, name: str = "mulligan-tools-async"
+    ) -> None:
+        """`name` is that of the thread, where there has to be one."""
+        self._name = name
         self._loop = loop
         self._own: threading.Thread | None = None
         self._lock = threading.Lock()
@@ -26,9 +30,7 @@ class Runner:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                self._own = threading.Thread(
-                    target=_run, args=(self._loop,), name="mulligan-tools-async", daemon=True
-                )
+                self._own = threading.Thread(target=_run, args=(self._loop,), name=self._name, daemon=True)
                 self._own.start()
             loop = self._loop
         if loop.is_closed():

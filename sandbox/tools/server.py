@@ -41,8 +41,15 @@ class ToolServer:
     """One session's. Every method may be called from any thread; `close` more than once."""
 
     def __init__(
-        self, offer: Offer, overseer: Overseer, runner: Runner | None = None, bounds: Bounds | None = None
+        self,
+        offer: Offer,
+        overseer: Overseer,
+        runner: Runner | None = None,
+        bounds: Bounds | None = None,
+        name: str = "mulligan-tool",
     ) -> None:
+        """`name` is that of its threads."""
+        self._name = name
         self.described = offer.described
         self._tools, self._overseer = offer.tools, overseer
         self._runner, self._bounds = runner or Runner(), bounds or Bounds()
@@ -90,7 +97,7 @@ class ToolServer:
 
     def _begin(self, listener: socket.socket) -> None:
         """With the lock held."""
-        thread = threading.Thread(target=self._attend, args=(listener,), name="mulligan-tool", daemon=True)
+        thread = threading.Thread(target=self._attend, args=(listener,), name=self._name, daemon=True)
         try:
             thread.start()
         except RuntimeError:  # no thread is left: those that are at work come back

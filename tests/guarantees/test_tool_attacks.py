@@ -221,9 +221,36 @@ with ThreadPoolExecutor(64) as pool:
     print(set(pool.map(call, range(2000))))
 """
     assert said(session, source) == ["{'recorded'}"]
-    alive = [each for each in threading.enumerate() if each.name == "mulligan-tool"]
+    alive = [each for each in threading.enumerate() if each.name.endswith("-tool")]
     assert len(CALLED) == 2000 and len(alive) <= 33
     assert len(session.undo().stands) <= 102  # bounded, and the ledger has all
+
+
+def test_a_process_that_an_earlier_step_left_calls_on_behalf_of_the_step_that_runs(session: Session) -> None:
+    source = """
+import subprocess, sys, time
+left = subprocess.Popen([sys.executable, "-uc", "import tools; input(); print(tools.record('left'))"],
+                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+"""
+    first = session.run(source)
+    second = session.run("left.stdin.write('\\n'); left.stdin.flush(); print(left.stdout.readline(), end='')")
+    assert second.outcome.output.stdout == "recorded\n" and CALLED == ["left"]
+    assert [each.what for each in first.effects] == [] and [each.what for each in second.effects] == [
+        "record(value='left')"
+    ]
+    back = session.undo()
+    assert any(line.startswith("record(value='left') was called") for line in back.stands)
+    session.undo()  # now the process itself is one that the state does not know: it is ended
+    assert said(session, "print('left' in globals())") == ["False"]
+
+
+def test_a_tool_that_calls_a_verb_of_its_own_session_is_told_so(any_isolation: str) -> None:
+    def recurse() -> None:
+        session.run("1")
+
+    with mulligan.open(isolation=any_isolation, tools=[recurse]) as session:
+        outcome = session.run("from tools import recurse; recurse()").outcome
+    assert outcome.error is not None and outcome.error.name == "SessionBusy"
 
 
 def test_a_tool_that_hangs_holds_up_neither_the_session_nor_undo(session: Session) -> None:
