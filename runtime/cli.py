@@ -36,11 +36,19 @@ from mulligan.runtime.agent.errors import AgentMisused, ModelUnusable, Recording
 from mulligan.runtime.bringing import STAGINGS
 from mulligan.runtime.diffs.detail import LINES
 from mulligan.runtime.diffs.lines import Bounds
-from mulligan.runtime.errors import SessionBroken, SessionUnknown, StepLetGo, StepUnknown, WorkspaceInvalid
+from mulligan.runtime.errors import (
+    McpConfigInvalid,
+    SessionBroken,
+    SessionUnknown,
+    StepLetGo,
+    StepUnknown,
+    WorkspaceInvalid,
+)
 from mulligan.runtime.jsonlines import JsonLines
 from mulligan.runtime.jupyter import kernelspec
 from mulligan.runtime.ledger import read_head
 from mulligan.runtime.library.errors import RoutineBroken, RoutineUnknown
+from mulligan.runtime.mcp import command as mcp_command
 from mulligan.runtime.notebook import Cell, NotebookInvalid, parse_cells, read_cells
 from mulligan.runtime.past import forget, ledgers, list_sessions, open_ledger, open_past, verify
 from mulligan.runtime.prompt import Curtain, Terminal
@@ -104,6 +112,7 @@ def _complain(error: MulliganError | PolicyError, chosen: argparse.Namespace) ->
 
 
 _BAD_INPUT = (
+    McpConfigInvalid,
     WorkspaceInvalid,
     NotebookInvalid,
     PolicyError,
@@ -374,6 +383,9 @@ def _parser() -> argparse.ArgumentParser:
     arguments.add(agent)
     _add_session(agent)
     agent.set_defaults(command=lambda chosen: _agent(_checked(agent, chosen)))
+    mcp_command.add_commands(
+        commands.add_parser("mcp", help="be an MCP server, for a client such as an editor"), _add_session
+    )
     _add_diff(commands.add_parser("diff", help="what differs between two steps of a session"))
     _add_verify(commands.add_parser("verify", help="whether all that a session stored is undamaged"))
     _add_log(

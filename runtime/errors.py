@@ -19,6 +19,7 @@
     ├── KernelspecUnknown (LookupError)   no kernelspec of ours has that name
     ├── McpMissing        (ImportError)   the SDK of the Model Context Protocol is not installed
     ├── McpUnusable       (ConnectionError)  an MCP server does not start, answer or have what is asked of it
+    ├── McpConfigInvalid  (ValueError)    a client's file cannot be read, or told of our server
     ├── CommitFailed      (OSError)       writing to the user's folder failed; it was taken back
     ├── DatabaseRefused   (PermissionError)  a role or a statement that no session may use
     ├── StatementFailed   (ValueError)    the database refused it; the transaction is as it was before
@@ -102,6 +103,10 @@ class McpMissing(MulliganError, ImportError):
 
 
 class McpUnusable(MulliganError, ConnectionError):
+    pass
+
+
+class McpConfigInvalid(MulliganError, ValueError):
     pass
 
 

@@ -245,11 +245,14 @@ left = subprocess.Popen([sys.executable, "-uc", "import tools; input(); print(to
 
 
 def test_a_tool_that_calls_a_verb_of_its_own_session_is_told_so(any_isolation: str) -> None:
-    def recurse() -> None:
-        session.run("1")
+    opened: list[Session] = []
 
-    with mulligan.open(isolation=any_isolation, tools=[recurse]) as session:
-        outcome = session.run("from tools import recurse; recurse()").outcome
+    def recurse() -> None:
+        opened[0].run("1")
+
+    with mulligan.open(isolation=any_isolation, tools=[recurse]) as own:
+        opened.append(own)
+        outcome = own.run("from tools import recurse; recurse()").outcome
     assert outcome.error is not None and outcome.error.name == "SessionBusy"
 
 
