@@ -48,27 +48,33 @@ def add_commands(
 
 
 def run(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> int:
+    if chosen.commit or chosen.json:
+        parser.error(
+            "--commit and --json are of `mulligan run`: a client has the tool commit, and results of its own"
+        )
     if chosen.what == "install":
+        if chosen.database:
+            parser.error("write --database, and the variable that it names, into the client's file by hand")
         if chosen.client is None:
             parser.error(f"install for which client: {', '.join(CLIENTS)}?")
         return install(chosen.client, _arguments(chosen), write=chosen.write)
-    return serve(_opening(chosen), http=chosen.http, port=chosen.port)
+    return serve(_opening(chosen), http=chosen.http, port=chosen.port, timeout=chosen.timeout)
 
 
 def _arguments(chosen: argparse.Namespace) -> list[str]:
     """Of the command that a client starts: what was said here."""
     found = ["mcp"]
-    for name in ("workspace", "policy", "python"):
+    for name in ("workspace", "policy", "python", "state"):
         if (value := getattr(chosen, name)) is not None:
             path = Path(value)
             found += [f"--{name}", str(path.absolute() if path.exists() else value)]
-    for name, default in (("isolation", "auto"), ("image", None)):
+    for name, default in (("isolation", "auto"), ("image", None), ("staging", "auto"), ("timeout", None)):
         if (value := getattr(chosen, name)) != default:
             found += [f"--{name}", str(value)]
-    for name in ("protect", "exclude"):
+    for name in ("protect", "exclude", "library"):
         for value in getattr(chosen, name) or ():
-            found += [f"--{name}", value]
-    return found
+            found += [f"--{name}", str(value.absolute() if isinstance(value, Path) else value)]
+    return [*found, *(["--keep"] if chosen.keep else [])]
 
 
 def _opening(chosen: argparse.Namespace) -> Opening:
@@ -85,13 +91,16 @@ def _opening(chosen: argparse.Namespace) -> Opening:
         state=chosen.state,
         keep=chosen.keep,
         approve=approve,
+        staging=chosen.staging,
+        databases=chosen.database,
+        library=chosen.library,
     )
 
 
 # -- serving -------------------------------------------------------------------------------------------------------
 
 
-def serve(opening: Opening, *, http: bool, port: int) -> int:
+def serve(opening: Opening, *, http: bool, port: int, timeout: float | None = None) -> int:
     """Until the client hangs up, or a Ctrl-C. Raises McpMissing."""
     try:
         from mulligan.runtime.mcp.serving import Server
@@ -99,7 +108,7 @@ def serve(opening: Opening, *, http: bool, port: int) -> int:
         raise McpMissing(f"{error.name} is not installed", hint="Run: pip install 'mulligan[mcp]'") from error
 
     async def whole() -> None:
-        server = Server(opening)
+        server = Server(opening, timeout)
         try:
             await (_over_http(server, port) if http else server.mcp.run_stdio_async())
         finally:

@@ -68,8 +68,9 @@ class _Running:
 class Server:
     """Serves one session, which is opened when it is first needed. Used on one event loop."""
 
-    def __init__(self, opening: Opening) -> None:
-        self._opening = opening
+    def __init__(self, opening: Opening, timeout: float | None = None) -> None:
+        """`timeout` is that of actions for which a client says none; the policy's when None."""
+        self._opening, self._timeout = opening, timeout
         self._session: AsyncSession | None = None
         self._opened = asyncio.Lock()
         self._turn = asyncio.Lock()
@@ -115,7 +116,7 @@ class Server:
         back by `undo`, whether it succeeded or not."""
         running = self._called_again(ctx)
         if running is None:
-            running = await self._begin(await self.session(), code, timeout)
+            running = await self._begin(await self.session(), code, timeout or self._timeout)
         try:
             asked = await self._accompany(running, ctx)
         except asyncio.CancelledError:

@@ -227,6 +227,13 @@ def test_a_client_is_told_by_what_is_printed_or_written(
     assert written == {key: {"other": {"command": "x"}, "mulligan": told}, "more": "ä"}
 
 
+@pytest.mark.parametrize("option", ["--commit", "--json"])
+def test_an_option_that_would_do_nothing_is_refused(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["mcp", option])
+    assert "a client has the tool commit" in capsys.readouterr().err
+
+
 def test_a_file_that_is_no_json_is_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / ".mcp.json").write_text("// mine\n{}")
     with pytest.raises(McpConfigInvalid, match="cannot be read as JSON"):
