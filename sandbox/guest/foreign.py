@@ -3,11 +3,16 @@
 It starts the command of a kernelspec and relays. Nothing of it is among the files that are captured: its sockets have
 abstract names, and the connection file is in memory. Such a kernel cannot be forked from outside, so it has no twins:
 its checkpoints are of files alone (`Checkpoints.without_twin`), and a restore starts it anew.
+
+Jupyter's kernels publish on a ZMQ socket that holds 1,000 messages and drops what comes then: a kernel that prints
+faster than we get processor time loses lines, and perhaps the word that it is idle, under any client. Nothing on this
+side can prevent that. So what is missing is counted, and said; and a reply whose `idle` does not come ends an action.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import secrets
@@ -15,12 +20,14 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections import OrderedDict
 from typing import Any
 
 import zmq
 
 from . import channel, twin
+from .numbers import Numbers
 from .signing import DELIMITER, Signer
 
 #: requests whose answers are still told apart
@@ -29,6 +36,10 @@ _REMEMBERED = 1000
 _TURN = 256
 #: milliseconds between two tries whether the kernel is there
 _KNOCK = 100
+#: seconds after a reply without a word from the kernel, until it is taken to be idle
+_SILENT = 3.0
+#: seconds in which what was sent on another channel should have come
+_LATE = 0.3
 #: whose path a kernelspec leaves to whoever starts it
 _PYTHON = re.compile(r"python3?(\.\d+)?")
 
@@ -44,6 +55,8 @@ class Asked:
         self.code = header.get("msg_type") == "execute_request"
         self.reply = b""
         self.idle = False
+        #: when it is complete all the same, where something is missing
+        self.due: float | None = None
 
 
 class Foreign:
@@ -61,6 +74,7 @@ class Foreign:
         )
         self._asked: OrderedDict[str, Asked] = OrderedDict()
         self._current: Asked | None = None
+        self._numbers = Numbers()
         self._info: bytes = b""
         self._heard = self._ready = False
         self._process, self._by_message = _start(name, key, where)
@@ -93,7 +107,7 @@ class Foreign:
             poller.register(sock, zmq.POLLIN)
         self._knock()
         while True:
-            ready = dict(poller.poll(None if self._ready else _KNOCK))
+            ready = dict(poller.poll(self._wait()))
             if self._signals in ready:
                 self._interrupt()
             if self._sock.fileno() in ready:
@@ -105,6 +119,14 @@ class Foreign:
                 self._end()
             if not self._ready and not ready:
                 self._knock()
+            self._finish()
+
+    def _wait(self) -> int | None:
+        """Milliseconds until something is due."""
+        if not self._ready:
+            return _KNOCK
+        due = self._current.due if self._current else None
+        return None if due is None else max(0, math.ceil((due - time.monotonic()) * 1000))
 
     def _take(self) -> None:
         try:
@@ -154,6 +176,7 @@ class Foreign:
         """It answers, and what it says to everybody is heard too."""
         if self._info and self._heard and not self._ready:
             self._ready = True
+            self._numbers.settle()  # what it said before we listened
             self._writer.send(channel.READY, [self._info])
 
     # -- from the kernel -----------------------------------------------------------------------------------------
@@ -172,11 +195,21 @@ class Foreign:
                     break
                 some = True
                 opened = self._signer.open(frames)
+                if opened is not None:
+                    self._count(opened)
                 if opened is not None and take is not None:
                     at = opened.index(DELIMITER)
                     take(self._whose(opened[at + 3]), opened[at:])
         self._look_whether_ready()
         return some
+
+    def _count(self, frames: list[bytes]) -> None:
+        try:
+            self._numbers.saw(json.loads(frames[frames.index(DELIMITER) + 2]).get("msg_id"))
+        except (ValueError, AttributeError, RecursionError):
+            return
+        if self._current is not None and not self._current.idle:
+            self._current.due = None  # it goes on speaking
 
     def _whose(self, parent: bytes) -> Asked | None:
         try:
@@ -211,11 +244,23 @@ class Foreign:
 
     def _finish(self) -> None:
         asked = self._current
-        if asked is None or not (asked.reply and asked.idle):
+        if asked is None or not asked.reply or not self._is_whole(asked):
             return
         self._current = None
+        if (missing := self._numbers.settle()) or not asked.idle:
+            words = _MISSING.format(f"{missing:,} messages" if missing else "A message").encode()
+            self._writer.send(channel.STREAM, [b"stderr", asked.header, words])
         if not self._said(channel.END, [asked.header, asked.reply, *asked.idents]):
             self._said(channel.END, [asked.header, _TOO_LARGE, *asked.idents])
+
+    def _is_whole(self, asked: Asked) -> bool:
+        """Whether all that belongs to it is here, or has had its time."""
+        if asked.idle and not self._numbers.missing:
+            return True
+        now = time.monotonic()
+        if asked.due is None:
+            asked.due = now + (_LATE if asked.idle else _SILENT)
+        return now >= asked.due
 
     def _said(self, kind: int, parts: list[bytes]) -> bool:
         try:
@@ -225,6 +270,7 @@ class Foreign:
         return True
 
 
+_MISSING = "[{} of the kernel did not come: it drops what it says faster than that is taken in.]\n"
 _TOO_LARGE = b'{"status": "error", "ename": "TooLarge", "evalue": "its reply is too large", "traceback": []}'
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -87,6 +88,77 @@ def test_a_kernel_that_dies_or_hangs_is_started_anew_on_the_files_of_before(bash
     late = bash.run("rm kept.txt; echo begun; sleep 1000", timeout=1).outcome
     assert late.kind == "timed_out"
     assert bash.run("echo alive").outcome.stdout == "alive\n"
+
+
+@pytest.fixture(scope="module")
+def opened_plain(isolation: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    state = tmp_path_factory.mktemp("state")
+    with mulligan.open(isolation=isolation, state=state, kernel="python3") as session:
+        yield session
+
+
+@pytest.fixture
+def plain(opened_plain: Session) -> Session:
+    """IPython's own kernel, as any other."""
+    opened_plain.reset()
+    return opened_plain
+
+
+#: lines on the kernel's own socket, faster than they leave it
+FLOOD = """
+import threading, zmq
+kernel = get_ipython().kernel
+session, out = kernel.session, kernel.iopub_thread
+def line(n):
+    said = {"name": "stdout", "text": f"line {n}\\n"}
+    return session.serialize(session.msg("stream", said, parent=kernel.get_parent()))
+lines = [line(n) for n in range(3000)]
+sent = threading.Event()
+def flood():
+    out.socket.setsockopt(zmq.SNDHWM, 10)
+    for line in lines:
+        out.socket.send_multipart(line)
+    out.socket.setsockopt(zmq.SNDHWM, 1000)
+    sent.set()
+out.schedule(flood)
+sent.wait()
+"""
+
+
+def test_what_the_kernel_itself_drops_is_counted_and_said(plain: Session) -> None:
+    """Its socket holds so many messages, 1,000 where nobody says otherwise, and drops what comes then."""
+    outcome = plain.run(FLOOD, timeout=60).outcome
+    assert outcome.kind == "completed", outcome
+    lines = [line for line in outcome.stdout.splitlines() if line.startswith("line ")]
+    assert len(lines) < 3000, "nothing was dropped, so nothing is shown"
+    said = re.search(r"([0-9,]+) messages of the kernel did not come", outcome.stderr)
+    assert said is not None, outcome.text
+    assert (
+        0 <= int(said[1].replace(",", "")) - (3000 - len(lines)) <= 2
+    )  # its status is dropped like all else
+    plain.restart()  # libzmq does not get over the other bound
+    after = plain.run("for n in range(50): print(n, flush=True)").outcome
+    assert (after.stdout.split(), after.stderr) == ([str(n) for n in range(50)], "")
+
+
+def test_a_kernel_that_never_says_that_it_is_through_holds_nobody_up(plain: Session) -> None:
+    silence = "get_ipython().kernel._publish_status = lambda *words, **more: None; print('done')"
+    outcome = plain.run(silence, timeout=100).outcome
+    assert (outcome.kind, outcome.stdout) == ("completed", "done\n"), outcome
+    assert "did not come" in outcome.stderr
+
+
+def test_a_kernel_that_numbers_its_messages_as_it_likes_is_no_trouble(plain: Session) -> None:
+    outcome = plain.run("""
+session = get_ipython().kernel.session
+real, odd = type(session).msg_id, iter(["", "_", "x_-1", "x_" + "9" * 5000, "_1_2_3", *(f"s{n}_7" for n in range(100))])
+type(session).msg_id = property(lambda self: next(odd, None) or real.fget(self))
+for n in range(110): display(n)
+type(session).msg_id = real
+""")
+    assert outcome.outcome.kind == "completed" and len(outcome.outcome.displays) > 90
+    after = plain.run("print(1)").outcome
+    assert (after.stdout, after.stderr) == ("1\n", "")
 
 
 def test_a_restart_is_a_step_and_a_name_that_is_unknown_is_said_with_those_that_are_there(
