@@ -141,7 +141,7 @@ def _exit_code(error: Exception) -> int:
 
 
 def _run(chosen: argparse.Namespace) -> int:
-    cells = [cell for name in chosen.files for cell in _cells(name)]
+    cells = [cell for name in chosen.files for cell in _cells(name, chosen.kernel)]
     curtain = Curtain(sys.stdout)
     view: Page | JsonLines = JsonLines(sys.stdout) if chosen.json else Page(_console(curtain))
     started = time.monotonic()
@@ -189,11 +189,14 @@ def _opened(chosen: argparse.Namespace, approve: Approve | None) -> Session:
             approve=approve,
             databases=chosen.database,
             library=chosen.library,
+            kernel=chosen.kernel,
         )
 
 
-def _cells(name: str) -> tuple[Cell, ...]:
-    return parse_cells(sys.stdin.buffer.read(), "stdin") if name == "-" else read_cells(Path(name))
+def _cells(name: str, kernel: str | None) -> tuple[Cell, ...]:
+    if name == "-":
+        return parse_cells(sys.stdin.buffer.read(), "stdin")
+    return read_cells(Path(name), any_language=kernel is not None)
 
 
 def _state(folder: Path | None) -> Path | None:
@@ -432,7 +435,8 @@ def _add_run(run: argparse.ArgumentParser) -> None:
         "each code cell of a notebook is one. The run stops at the first action that does not complete."
     )
     add = run.add_argument
-    add("files", nargs="+", metavar="FILE", help=".py or .ipynb; - is Python from standard input")
+    add("files", nargs="+", metavar="FILE", help=".py or .ipynb; - is standard input; with --kernel any file")
+    add("--kernel", metavar="NAME", help="a kernel of the image's or the python's, for another language")
     add("--diff", action="store_true", help="after each action, show what it changed in the files")
     add("--undo-on-error", action="store_true", help="take back the action that failed before stopping")
     _add_session(run)
@@ -440,6 +444,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
 
 
 def _add_session(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(kernel=None)
     add = parser.add_argument
     add("--workspace", metavar="DIR", help="work on a copy of this folder (default: an empty one)")
     add("--commit", action="store_true", help="at the end, if all completed, write the changes to the folder")

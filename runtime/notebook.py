@@ -1,8 +1,8 @@
 """The cells of a Python file or a Jupyter notebook, each of which is an action.
 
-A Python file is one cell, or several where lines that begin with `# %%` divide it, as editors do; the rest of such
-a line is the cell's title, and `[markdown]` in it makes the cell a comment. Of a notebook (format 4) the code cells
-count. Cells that are empty are passed over.
+A Python file, or one in another language, is one cell, or several where lines that begin with `# %%` divide it, as
+editors do; the rest of such a line is the cell's title, and `[markdown]` in it makes the cell a comment. Of a notebook
+(format 4) the code cells count. Cells that are empty are passed over.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Cell:
         return Action(self.source, proposer="mulligan run", why=self.place)
 
 
-def read_cells(path: Path) -> tuple[Cell, ...]:
-    """The cells of a `.py` or `.ipynb` file, at least one. Raises NotebookInvalid."""
-    if path.suffix not in (".py", ".ipynb"):
+def read_cells(path: Path, *, any_language: bool = False) -> tuple[Cell, ...]:
+    """The cells of a `.py` or `.ipynb` file, at least one; in `any_language` of any file. Raises NotebookInvalid."""
+    if path.suffix not in (".py", ".ipynb") and not any_language:
         raise NotebookInvalid(f"{path} is neither a .py nor an .ipynb file", hint="name one of these, or -")
     try:
         if path.stat().st_size > _LARGEST:
@@ -46,17 +46,19 @@ def read_cells(path: Path) -> tuple[Cell, ...]:
         data = path.read_bytes()
     except OSError as error:
         raise NotebookInvalid(f"{path}: {error.strerror}", hint="name a file that you can read") from error
-    return parse_cells(data, str(path), notebook=path.suffix == ".ipynb")
+    return parse_cells(data, str(path), notebook=path.suffix == ".ipynb", any_language=any_language)
 
 
-def parse_cells(data: bytes, name: str, *, notebook: bool = False) -> tuple[Cell, ...]:
+def parse_cells(
+    data: bytes, name: str, *, notebook: bool = False, any_language: bool = False
+) -> tuple[Cell, ...]:
     """The cells in the content of a file called `name`. Raises NotebookInvalid."""
     try:
         text = data.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise NotebookInvalid(f"{name}, line {line}: not UTF-8", hint="save the file as UTF-8") from error
-    sources = list(_notebook_sources(text, name) if notebook else _python_sources(text))
+    sources = list(_notebook_sources(text, name, any_language) if notebook else _divided(text))
     cells = tuple(
         Cell(f"{name}:{number}" if len(sources) > 1 else name, source)
         for number, source in enumerate(sources, 1)
@@ -67,7 +69,7 @@ def parse_cells(data: bytes, name: str, *, notebook: bool = False) -> tuple[Cell
     return cells
 
 
-def _python_sources(text: str) -> Iterator[str]:
+def _divided(text: str) -> Iterator[str]:
     """A file whose head is comments alone, before the first marker, has no cell there."""
     head, *rest = re.split(_MARKER, text)
     if not rest or any(line.strip() and not line.startswith("#") for line in head.split("\n")):
@@ -76,7 +78,7 @@ def _python_sources(text: str) -> Iterator[str]:
         yield "" if "[markdown]" in title else source.strip("\n")
 
 
-def _notebook_sources(text: str, name: str) -> list[str]:
+def _notebook_sources(text: str, name: str, any_language: bool) -> list[str]:
     hint = "open it in Jupyter and save it again"
     try:
         book = json.loads(text)
@@ -87,8 +89,8 @@ def _notebook_sources(text: str, name: str) -> list[str]:
         raise NotebookInvalid(f"{name} is a notebook of an old format, before 4", hint=convert)
     if not isinstance(book, dict) or not isinstance(book.get("cells"), list):
         raise NotebookInvalid(f"{name} is no notebook: it has no list of cells", hint=hint)
-    if (language := _language(book)) != "python":
-        raise NotebookInvalid(f"{name} is a notebook in {language}", hint="Mulligan runs Python")
+    if (language := _language(book)) != "python" and not any_language:
+        raise NotebookInvalid(f"{name} is a notebook in {language}", hint="name its kernel with --kernel")
     return [_source(cell, f"{name}: cell {number}") for number, cell in enumerate(book["cells"], 1)]
 
 

@@ -69,9 +69,9 @@ class PoolWarning(RuntimeWarning):
 class Pool:
     """Keeps `size` started sandboxes ready. A context manager, also for `async with`; filled from its beginning on.
 
-    `isolation`, `image`, `python`, `policy`, `state`, `approve` and `tools` are those of `mulligan.open`. `warm` is
-    Python that every session has run before its first action: imports, mostly. Every method may be called from any
-    thread.
+    `isolation`, `image`, `python`, `policy`, `state`, `approve`, `tools` and `kernel` are those of `mulligan.open`.
+    `warm` is code that every session has run before its first action: imports, mostly. Every method may be called from
+    any thread.
     """
 
     def __init__(
@@ -86,6 +86,7 @@ class Pool:
         warm: str = "",
         approve: Approve | None = None,
         tools: Offered = (),
+        kernel: str | None = None,
     ) -> None:
         if size < 1:
             raise ValueError(f"a pool's size is a number from 1 on, not {size!r}")
@@ -104,6 +105,7 @@ class Pool:
             asking,
             budgets=self._policy.budgets,
             secrets=grant_secrets(self._policy),
+            kernel=kernel or "",
             offer=offer(tools),
             tool_rules=None if policy is None else self._policy,
         )

@@ -65,7 +65,7 @@ class Foreign:
     def __init__(self, sock: socket.socket, name: str) -> None:
         self._sock = sock
         self._reader, self._writer = channel.Reader(sock), channel.Writer(sock)
-        key, where = secrets.token_hex(32), f"@mulligan-{secrets.token_hex(8)}"
+        key, where = secrets.token_hex(32), f"@{secrets.token_hex(8)}"  # xeus has no room for longer ones
         self._signer = Signer(key.encode())
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         kinds = (zmq.DEALER, zmq.SUB, zmq.DEALER, zmq.DEALER)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 import mulligan
 from mulligan import Session
+from mulligan.runtime.cli import main
 from mulligan.runtime.jupyter.knowledge import kernel_info
 from mulligan.sandbox.errors import ImageUnusable
 from mulligan.sandbox.kernel import NO_TWIN
@@ -190,6 +192,33 @@ def test_a_notebook_in_another_language_undoes_its_files(notebook: Notebook) -> 
     assert "a.txt" in undone.text and "a fresh kernel" in undone.text and "not brought back" in undone.text
     assert notebook.run("cat a.txt").stdout.strip() == "one"
     assert "bash" in notebook.client.complete("bas", reply=True, timeout=60)["content"]["matches"]
+
+
+def test_a_pool_keeps_such_kernels_ready(any_isolation: str, tmp_path: Path) -> None:
+    with mulligan.Pool(1, isolation=any_isolation, state=tmp_path, kernel="python3", warm="x = 1") as pool:
+        assert pool.fill(90) == 1
+        with pool.open() as session:
+            assert session.run("print(x); x = 2; open('made', 'w').close()").outcome.stdout == "1\n"
+            assert session.undo().memory == "fresh"
+            assert session.run("import os; print(x, os.listdir())").outcome.stdout == "1 []\n"
+
+
+def test_files_and_notebooks_of_any_language_are_run_on_the_command_line(
+    any_isolation: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "work").mkdir()
+    script, notebook = tmp_path / "make.script", tmp_path / "show.ipynb"
+    script.write_text("#!/usr/bin/env any\n# %%\nx = 'made'\n# %%\nopen('b.txt', 'w').write(x)\n")
+    cell = {"cell_type": "code", "source": "print(open('b.txt').read())"}
+    notebook.write_text(json.dumps({"cells": [cell], "metadata": {"kernelspec": {"language": "any"}}}))
+    words = ["--workspace", str(tmp_path / "work"), "--state", str(tmp_path / "state")]
+    words += ["--isolation", any_isolation]
+    assert main(["run", str(script), str(notebook), "--commit", *words, "--kernel", "python3"]) == 0
+    said = capsys.readouterr().out
+    assert "3/3" in said and "made" in said, said
+    assert (tmp_path / "work" / "b.txt").read_text() == "made"
+    for file in (script, notebook):
+        assert main(["run", str(file), *words]) == 2, "without a kernel it is no file of ours"
 
 
 def test_of_what_such_a_kernel_says_of_itself_only_words_are_taken_over() -> None:
