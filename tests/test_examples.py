@@ -12,6 +12,12 @@ import pytest
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SAYS = {
     "embed.py": ["what still stands: nothing", "total.txt: 7"],
+    "embed_smolagents.py": ["answer: 1.25", "raised"],
+    "embed_langgraph.py": [
+        "files put back: + rows.txt",
+        "([1, 2, 3], '[3, 1, 2]')",
+        "ai: The rows are back.",
+    ],
     "embed_async.py": ["one: counted to 2", "two: back at step 0, memory woken"],
     "undo_retry.py": ["undone: - mean.txt ~ table.csv", "step 3: lost", "mean.txt: 20.0"],
 }
