@@ -133,11 +133,12 @@ class Index:
         self._connection.execute("DELETE FROM routine WHERE place = ? AND name = ?", key)
 
     @contextmanager
-    def _changing(self) -> Iterator[None]:
+    def _changing(self, *, revises: bool = True) -> Iterator[None]:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             yield
-            self._connection.execute("UPDATE revision SET id = ?", (secrets.token_hex(8),))
+            if revises:
+                self._connection.execute("UPDATE revision SET id = ?", (secrets.token_hex(8),))
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
             with suppress(sqlite3.Error):
@@ -153,7 +154,7 @@ class Index:
 
     @property
     def revision(self) -> str:
-        """Another after each change."""
+        """Another after each change of what the files say."""
         found: str = self._connection.execute("SELECT id FROM revision").fetchone()[0]
         return found
 
@@ -201,9 +202,10 @@ class Index:
     # -- use ---------------------------------------------------------------------------------------------------
 
     def count(self, name: str, version: int, *, failed: bool) -> tuple[int, int]:
-        """Note one use; how many of this version went well and how many failed, with it."""
+        """Note one use; how many of this version went well and how many failed, with it. No new revision: what
+        sessions are given would else be made anew after each."""
         done, bad = (0, 1) if failed else (1, 0)
-        with self._changing():
+        with self._changing(revises=False):
             self._connection.execute(
                 "INSERT INTO uses VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET done = done + ?, failed = failed + ?",
                 (name, version, done, bad, done, bad),

@@ -219,8 +219,10 @@ def test_two_processes_write_one_shelf_and_nothing_is_lost(shelf: Shelf, tmp_pat
 
 def test_how_often_it_was_used_is_counted_by_version_and_survives_a_new_file(shelf: Shelf) -> None:
     shelf.propose(routine())
+    before = shelf.revision
     assert shelf.count("slugify", 1, failed=False) == (1, 0)
     assert shelf.count("slugify", 1, failed=True) == (1, 1)
+    assert shelf.revision == before, "or what sessions are given would be made anew"
     shelf.trust("slugify", "by a test", "")
     assert shelf.uses("slugify", 1) == (1, 1)
 
