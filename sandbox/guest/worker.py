@@ -246,6 +246,8 @@ class Worker:
                 said = [name, b"", f"{type(error).__name__}: {error}".encode(errors="replace")]
             try:
                 self.send(channel.CHECKPOINT, said)
+            except (TypeError, channel.TooLarge):  # what it says of itself is no text, or endless
+                self.send(channel.CHECKPOINT, [name, b"{}"])
             finally:
                 os.close(fd)  # a hang-up without a word before says the same
             if wait is not None and len(said) == 2:

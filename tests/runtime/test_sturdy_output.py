@@ -140,15 +140,24 @@ def test_a_storm_of_large_displays_is_bounded_in_memory_and_whole_on_disk(sessio
 
 
 def test_a_watcher_that_is_slow_holds_the_action_up_and_fills_no_memory(session: Session) -> None:
+    """The action writes down how far it came: it is slow until that stands still."""
     peaks = Peaks()
+    made, held_up_at = session.workspace / "made", 0
 
     def slow(event: Event) -> None:
+        nonlocal held_up_at
         if isinstance(event, Display) and str(event.data["text/plain"]).startswith("0"):
-            time.sleep(10)  # long enough for all of them to be made, were it not held up
+            while (size := made.stat().st_size) != held_up_at:
+                held_up_at = size
+                time.sleep(1)
         peaks(event)
 
-    source = "for i in range(40): display({'text/plain': f'{i:x<20000000}'}, raw=True)"
+    source = (
+        "made = open('made', 'wb', buffering=0)\n"
+        "for i in range(40): display({'text/plain': f'{i:x<20000000}'}, raw=True); _ = made.write(b'.')"
+    )
     outcome = session.run(source, timeout=600, on_event=slow).outcome
+    assert 0 < held_up_at < 40, "it was not held up"
     assert outcome.kind == "completed", outcome.text
     assert len(outcome.displays) + outcome.output.left_out == 40
     supervisor = int(session.run(SUPERVISOR).outcome.stdout)
