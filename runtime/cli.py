@@ -25,7 +25,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from rich.console import Console
 
@@ -59,7 +59,7 @@ from mulligan.sandbox.errors import MulliganError, SandboxError, SnapshotUnknown
 from mulligan.sandbox.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import FrameType
 
     from mulligan.runtime.databases.database import Database
@@ -170,7 +170,9 @@ def _asking(chosen: argparse.Namespace, curtain: Curtain) -> Iterator[Approve | 
         yield terminal.approve
 
 
-def _opened(chosen: argparse.Namespace, approve: Approve | None) -> Session:
+def _opened(
+    chosen: argparse.Namespace, approve: Approve | None, tools: Sequence[Callable[..., Any]] = ()
+) -> Session:
     from mulligan.runtime.session import open_session
 
     with Waiting() as waiting:
@@ -190,6 +192,7 @@ def _opened(chosen: argparse.Namespace, approve: Approve | None) -> Session:
             databases=chosen.database,
             library=chosen.library,
             kernel=chosen.kernel,
+            tools=tools,
         )
 
 

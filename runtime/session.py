@@ -87,7 +87,7 @@ from mulligan.sandbox.messages import Event
 from mulligan.sandbox.snapshots import SnapshotStore
 from mulligan.sandbox.snapshots.removal import remove_folder
 from mulligan.sandbox.tools.runner import Runner
-from mulligan.sandbox.tools.tool import Offer
+from mulligan.sandbox.tools.tool import Offer, Tool
 
 if TYPE_CHECKING:
     from mulligan.runtime.databases.databases import Databases
@@ -212,6 +212,7 @@ class Session:
         self._outcomes: OutcomeJudge | None = None
         self._outside: Outside | None = None
         self._approvals: Approvals
+        self._offer: Offer | None = None
         self._commits: list[Commit] = []
         #: one for each call that is not answered yet
         self._calls: deque[None] = deque()
@@ -349,6 +350,11 @@ class Session:
     def held(self) -> tuple[Held, ...]:
         """What waits for a commit: each request that was held, or is on its way, by the steps that led to here."""
         return self._do(self._waiting).result()
+
+    @property
+    def tools(self) -> tuple[Tool, ...]:
+        """The functions of the host that may be called from inside, in the order in which they were handed over."""
+        return () if self._offer is None else tuple(self._offer.tools.values())
 
     @property
     def workspace(self) -> Path:
@@ -617,6 +623,7 @@ class Session:
         network = None if order.judge is None else self._open_network(order, order.judge, effects)
         databases = self._open_databases(order) if order.databases else None
         offered = _with_statements(order.offer, databases)
+        self._offer = offered
         tools = None if offered is None else self._open_tools(order, offered, effects, databases)
         if network is not None or tools is not None:
             self._outside = Outside(effects, self._approvals, network, tools, databases)

@@ -119,6 +119,8 @@ class Tools:
         """Of all that decide, one: a hold is a denial, as nothing is kept back yet."""
         if self._runs_statements(call):
             return STATEMENT  # what it did is judged when it has been done
+        if call.tool.said.control:
+            return _CONTROL
         if self._policy is None:
             return _HANDED_OVER
         verdict = judge_tool(self._policy, call.tool.name, comparable(call))
@@ -201,6 +203,8 @@ STATEMENT = Finding(
 _HANDED_OVER = Finding(
     decision=Decision.ALLOW, rule="tools", reason="it was handed over, and there is no policy"
 )
+
+_CONTROL = Finding(decision=Decision.ALLOW, rule="agent", reason="it steers the agent's own run")
 
 
 def named(finding: Finding) -> str:

@@ -19,12 +19,29 @@ SAYS = {
         "ai: The rows are back.",
     ],
     "embed_async.py": ["one: counted to 2", "two: back at step 0, memory woken"],
+    "agent_csv.py": [
+        "a script stands in",
+        "back at step 2, memory woken: ~ sales.csv",
+        "answered: 2300.4",
+        "NAILS LTD.,\n",
+    ],
+    "agent_refactor.py": [
+        "a script stands in",
+        "not accepted: back at step 1, ~ prices.py",
+        "has 14 lines, and had 18",
+    ],
+    "agent_support.py": [
+        "a script stands in",
+        "denied refund(",
+        "the shop's book: ['voucher of 4.95 for Ida']",
+    ],
     "undo_retry.py": ["undone: - mean.txt ~ table.csv", "step 3: lost", "mean.txt: 20.0"],
 }
 
 
 def run(name: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "XDG_STATE_HOME": str(folder / "state"), "PYTHONIOENCODING": "utf-8"}
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
+    environment |= {"XDG_STATE_HOME": str(folder / "state"), "PYTHONIOENCODING": "utf-8"}
     command = [sys.executable, "-W", "error", str(EXAMPLES / name), *arguments]
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", timeout=110, check=False

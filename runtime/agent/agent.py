@@ -15,9 +15,13 @@ from contextlib import aclosing, closing, suppress
 from typing import Literal
 
 from mulligan.runtime.agent.budgets import Budgets
+from mulligan.runtime.agent.controls import SETUP, described, find
 from mulligan.runtime.agent.conversation import Conversation
+from mulligan.runtime.agent.errors import AgentMisused
 from mulligan.runtime.agent.events import AgentEvent, Final
-from mulligan.runtime.agent.loop import Manner, Run
+from mulligan.runtime.agent.judging import Judge, by_command
+from mulligan.runtime.agent.loop import Run
+from mulligan.runtime.agent.manner import Manner
 from mulligan.runtime.agent.model import Model
 from mulligan.runtime.agent.observing import SHOWN
 from mulligan.runtime.agent.recording import Recorded, Recording
@@ -26,6 +30,7 @@ from mulligan.runtime.agent.retrying import Patience
 from mulligan.runtime.agent.served import Served
 from mulligan.runtime.errors import SessionBusy
 from mulligan.runtime.session import AsyncSession, Session
+from mulligan.runtime.step import Action
 from mulligan.sandbox.messages import Event
 
 
@@ -43,14 +48,24 @@ class Agent:
         instructions: str = "",
         patience: Patience | None = None,
         shown: int = SHOWN,
+        judge: Judge | str | None = None,
+        attempts: int = 3,
+        ask: Callable[[str], str] | None = None,
         recording: Recording | None = None,
         on_output: Callable[[Event], None] = lambda event: None,
         on_piece: Callable[[str], None] = lambda text: None,
     ) -> None:
-        """`model` is a name as litellm has it, or a Model. `on_error` is what becomes of an action that failed: "undo"
-        takes it back. `timeout` in seconds is each action's; `shown` are the characters shown of what one gave out.
-        `instructions` are put behind our own; what is said and done is written to the `recording`. `on_output` gets
-        what actions give out, as it comes, on the session's thread; `on_piece` what the model says."""
+        """`model` is a name as litellm has it, or a Model.
+
+        `on_error` is what becomes of an action that failed: "undo" takes it back. `timeout` in seconds is each
+        action's; `shown` are the characters shown of what one gave out. A `judge`, a function or a command, says
+        whether an answer is accepted (judging.py); one that is not is taken back with all that was done for it, and
+        the model tries again, at most `attempts` times. `ask` puts a question of the model's to a person.
+        `instructions` are put behind our own. What is said and done is written to the `recording`. `on_output` gets
+        what actions give out, as it comes, on the session's thread; `on_piece` what the model says.
+
+        A session that was opened with `tools=[*mulligan.agent_tools()]` lets the model call final_answer, undo,
+        timeline and ask_human; in others its answer is a reply without an action."""
         self.session = session.session if isinstance(session, AsyncSession) else session
         self.model: Model = Served(model) if isinstance(model, str) else model
         self.manner = Manner(
@@ -59,8 +74,16 @@ class Agent:
             on_error=on_error,
             timeout=timeout,
             shown=shown,
+            judge=by_command(judge, timeout) if isinstance(judge, str) else judge,
+            attempts=attempts,
+            ask=ask,
         )
-        self.conversation = Conversation(instructions=instructions)
+        self.conversation = Conversation(
+            controls=find(self.session) is not None,
+            tools=described(self.session),
+            instructions=instructions,
+        )
+        self._set_up = -1
         self._on_output, self._on_piece = on_output, on_piece
         self._running: Run | None = None
         self._recording = recording
@@ -90,8 +113,23 @@ class Agent:
     def _begin(self) -> None:
         if self._running is not None:
             raise SessionBusy("the agent is at work", hint="wait until its task has ended, or stop it")
+        self._import_tools()
         if self._recording is not None:
             self._recording.begun(self.session, str(getattr(self.model, "name", type(self.model).__name__)))
+
+    def _import_tools(self) -> None:
+        """A step of its own, once for each kernel. Raises AgentMisused where there are none to be had inside."""
+        timeline = self.session.timeline
+        path = timeline.path(timeline.cursor)
+        since = path[path.index(self._set_up) + 1 :] if self._set_up in path else None
+        if not self.session.tools or (since is not None and not any(timeline.node(n).fresh for n in since)):
+            return
+        step = self.session.run(Action(SETUP, proposer="agent", why="what a model can call"))
+        if not step.outcome.ok:
+            raise AgentMisused(
+                f"the tools cannot be had inside: {step.outcome.text}", hint="see docs/tools.md"
+            )
+        self._set_up = step.id
 
     def _told(self, task: str, last: str = "") -> Generator[AgentEvent, None, None]:
         if self._recording is not None:

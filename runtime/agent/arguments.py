@@ -31,6 +31,12 @@ def add(agent: argparse.ArgumentParser) -> None:
     add("--wall", type=_amount, metavar="SECONDS", help="for the whole task")
     add("--on-error", choices=("keep", "undo"), default="keep", help="what becomes of an action that failed")
     add(
+        "--judge",
+        metavar="COMMAND",
+        help="run at the end, in the sandbox; what it rejects is undone and tried again",
+    )
+    add("--attempts", type=_count, default=3, metavar="N", help="answers that are judged (default: 3)")
+    add(
         "--record",
         type=Path,
         metavar="FILE",

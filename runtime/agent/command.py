@@ -10,8 +10,9 @@ import argparse
 import json
 import signal
 import sys
+import termios
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from rich.console import Console
 from mulligan.runtime.agent import served
 from mulligan.runtime.agent.agent import Agent
 from mulligan.runtime.agent.budgets import Budgets
+from mulligan.runtime.agent.controls import agent_tools
 from mulligan.runtime.agent.errors import AgentMisused, RecordingInvalid
 from mulligan.runtime.agent.events import AgentEvent, Final
 from mulligan.runtime.agent.lines import AgentLines
@@ -35,6 +37,7 @@ from mulligan.runtime.prompt import Curtain
 from mulligan.runtime.question import Approve
 from mulligan.runtime.render import Page
 from mulligan.runtime.session import Session
+from mulligan.sandbox.printable import printable
 
 DONE, FAILED = 0, 1
 
@@ -43,7 +46,7 @@ DONE, FAILED = 0, 1
 class Means:
     """What the command line has for all of its commands that open a session."""
 
-    opened: Callable[[argparse.Namespace, Approve | None], Session]
+    opened: Callable[[argparse.Namespace, Approve | None, Sequence[Callable[..., Any]]], Session]
     asking: Callable[[argparse.Namespace, Curtain], AbstractContextManager[Approve | None]]
     console: Callable[[Curtain], Console]
     finish: Callable[[Session, argparse.Namespace, Page | JsonLines, int], int]
@@ -60,11 +63,18 @@ def main(chosen: argparse.Namespace, means: Means) -> int:
     started = time.monotonic()
     with ExitStack() as stack:
         approve = stack.enter_context(means.asking(chosen, curtain))
-        session = stack.enter_context(means.opened(chosen, approve))
+        session = stack.enter_context(means.opened(chosen, approve, agent_tools()))
         view.opened(session, chosen.workspace, time.monotonic() - started)
         path = chosen.resume or chosen.record
         recording = None if path is None else stack.enter_context(Recording.open(path))
-        agent = Agent(session, model, on_output=view.event, recording=recording, **_manner(chosen))
+        agent = Agent(
+            session,
+            model,
+            on_output=view.event,
+            recording=recording,
+            ask=_asker(chosen, curtain),
+            **_manner(chosen),
+        )
         final = _play(agent, task, recorded, view.show)
         code = DONE if final.ok else FAILED
         if chosen.workspace is not None:
@@ -127,7 +137,22 @@ def _model(chosen: argparse.Namespace, recorded: Recorded | None) -> Served:
 
 def _manner(chosen: argparse.Namespace) -> dict[str, Any]:
     budgets = Budgets(turns=chosen.turns, tokens=chosen.tokens, cost=chosen.cost, wall=chosen.wall)
-    return {"budgets": budgets, "on_error": chosen.on_error, "timeout": chosen.timeout}
+    how = {"on_error": chosen.on_error, "judge": chosen.judge, "attempts": chosen.attempts}
+    return {"budgets": budgets, "timeout": chosen.timeout, **how}
+
+
+def _asker(chosen: argparse.Namespace, curtain: Curtain) -> Callable[[str], str] | None:
+    """Puts a question to whoever sits at the terminal; None where nobody does. What was typed before is thrown away."""
+    if chosen.json or not sys.stdin.isatty():
+        return None
+
+    def ask(question: str) -> str:
+        with curtain.drawn():
+            print(f"\nThe agent asks: {printable(question)}", file=sys.__stderr__)
+            termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
+            return input("> ")
+
+    return ask
 
 
 def _write_notebook(path: Path, recording: Path) -> None:

@@ -10,8 +10,11 @@ from __future__ import annotations
 import re
 import secrets
 
-#: <|im_start|>, <|eot_id|> and their like; [INST], <<SYS>>, <s>, </s>; roles as some templates write them
-_CONTROL = re.compile(r"<(?=\|)|(?<=\|)>|\[(?=/?INST\])|<(?=</?SYS>>|/?s>|start_of_turn>|end_of_turn>)")
+#: <|im_start|>, <|eot_id|> and their like, also with a wide bar; [INST], [TOOL_CALLS], <<SYS>>, <s>, <start_of_turn>
+_CONTROL = re.compile(
+    r"<(?=[|\uff5c])|(?<=[|\uff5c])>|\[(?=/?(?:INST|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS)\])"
+    r"|<(?=</?SYS>>|/?s>|(?:start|end)_of_\w+>)"
+)
 
 
 def fence(text: str, what: str) -> str:

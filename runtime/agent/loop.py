@@ -10,11 +10,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from mulligan.runtime.agent import prompts
-from mulligan.runtime.agent.budgets import Budgets, Spent
+from mulligan.runtime.agent.budgets import Spent
+from mulligan.runtime.agent.controls import Answer, find
 from mulligan.runtime.agent.errors import ModelFailed, PromptTooLong
 from mulligan.runtime.agent.events import (
     Acted,
@@ -28,12 +30,16 @@ from mulligan.runtime.agent.events import (
     Undone,
 )
 from mulligan.runtime.agent.fence import fence
+from mulligan.runtime.agent.judging import verdict
+from mulligan.runtime.agent.manner import Manner
 from mulligan.runtime.agent.model import Bounds, Model, Reply
-from mulligan.runtime.agent.observing import SHOWN, Observation, observe
+from mulligan.runtime.agent.observing import Observation, observe
 from mulligan.runtime.agent.protocol import STOPS, Parsed, parse
-from mulligan.runtime.agent.retrying import Patience
+from mulligan.runtime.errors import StepLetGo
+from mulligan.runtime.outcome import shorten
 from mulligan.runtime.step import Action, Step
 from mulligan.sandbox.messages import Event
+from mulligan.sandbox.printable import one_line
 
 if TYPE_CHECKING:
     from mulligan.runtime.agent.conversation import Conversation
@@ -42,19 +48,8 @@ if TYPE_CHECKING:
 
 #: replies in a row that hold nothing of use, until the run is given up
 CONFUSED = 4
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manner:
-    """How an agent goes about its work. `on_error` says what becomes of an action that failed; `timeout` in seconds is
-    each action's; `shown` are the characters of one observation."""
-
-    budgets: Budgets = field(default_factory=Budgets)
-    patience: Patience = field(default_factory=Patience)
-    on_error: Literal["keep", "undo"] = "keep"
-    timeout: float | None = None
-    shown: int = SHOWN
-    proposer: str = "agent"
+#: seconds until an action that is to be stopped is interrupted again
+AGAIN = 1.0
 
 
 class Run:
@@ -78,7 +73,11 @@ class Run:
         self._spent = Spent()
         self._steps: list[int] = []
         self._idle = 0
-        self._acting = False
+        self._at_rest = threading.Event()
+        self._at_rest.set()
+        self._controls = find(session)
+        #: where the run began, and to where it goes back; and how many of its answers were not accepted
+        self._ground, self._rejected = session.timeline.cursor, 0
 
     @property
     def spent(self) -> Spent:
@@ -88,14 +87,25 @@ class Run:
         """End it as soon as can be: a reply is waited for no longer, an action that runs is interrupted."""
         self._stopping.set()
         self._model.give_up()
-        if self._acting:
+        self._interrupt_soon()
+
+    def _interrupt_soon(self) -> None:
+        threading.Thread(target=self._interrupt, name="mulligan-stop", daemon=True).start()
+
+    def _interrupt(self) -> None:
+        """Again where it came before the action had begun."""
+        while not self._at_rest.is_set():
             self._session.interrupt()
+            self._at_rest.wait(AGAIN)
 
     def events(self, *, begin: bool = True) -> Iterator[AgentEvent]:
         """`begin`: the model has not been told of the task yet."""
         if begin:
             self._conversation.begin(self._task, self._session.workspace)
-        yield (yield from self._told())
+        with ExitStack() as stack:
+            if self._controls is not None:
+                stack.enter_context(self._controls.at_work(self._session, self._ground, self._manner.ask))
+            yield (yield from self._told())
 
     def _told(self) -> Generator[AgentEvent, None, Final]:
         while not (why := self._over()):
@@ -103,8 +113,9 @@ class Run:
                 reply = yield from self._ask()
             except ModelFailed as error:
                 return self._stopped() if self._stopping.is_set() else self._final("failed", why=str(error))
-            if (final := (yield from self._take(reply))) is not None:
-                return final
+            final = yield from self._take(reply)
+            if final is not None and (accepted := (yield from self._judged(final))) is not None:
+                return accepted
             yield Spending(self._spent.turns, self.spent, self.spent.left(self._manner.budgets))
         return self._stopped() if self._stopping.is_set() else self._final("stopped", why=why)
 
@@ -180,13 +191,24 @@ class Run:
         told: list[Observation] = []
         for number, source in enumerate(parsed.actions, 1):
             yield Acting(turn, source, number, len(parsed.actions))
+            self._asked_for()  # what code that runs on has called between the actions is nobody's answer
             step = self._run(source)
             yield Acted(turn, step)
             told.append(self._observed(step))
-            if not step.outcome.ok and (back := self._undo_failed(step)) is not None:
-                yield Undone(turn, back, "it failed")
-                told.append(self._said_undone(back))
-            if not step.outcome.ok or self._stopping.is_set():
+            undone, answer = self._asked_for()
+            try:
+                back = self._undo_asked(step, undone) if undone is not None else self._undo_failed(step)
+            except StepLetGo as error:
+                told.append(Observation(f"Nothing was taken back: {one_line(error.message)}"))
+                back = None
+            if back is not None:
+                yield Undone(turn, back, "it failed" if undone is None else "the model asked for it")
+                told.append(_said_undone(back, "undone_error" if undone is None else "undone"))
+            if answer is not None and step.outcome.ok:
+                return self._final("answered", answer.value)
+            if answer is not None:
+                told.append(Observation(prompts.say("answer_failed")))
+            if not step.outcome.ok or undone is not None or self._stopping.is_set():
                 told += [Observation(prompts.say("not_run"))] * (number < len(parsed.actions))
                 break
         yield from self._tell(told, parsed)
@@ -198,11 +220,13 @@ class Run:
         if wall is not None:
             timeout = self._left() if timeout is None else min(timeout, self._left())
         action = Action(source, proposer=self._manner.proposer, why=self._task[:500])
-        self._acting = True
+        self._at_rest.clear()
+        if self._stopping.is_set():
+            self._interrupt_soon()
         try:
             step = self._session.run(action, timeout=timeout, on_event=self._on_output)
         finally:
-            self._acting = False
+            self._at_rest.set()
         self._steps.append(step.id)
         return step
 
@@ -210,17 +234,51 @@ class Run:
         folder = self._session.folders.output / str(step.id)
         return observe(step, folder, shown=self._manner.shown, sees=self._model.sees)
 
+    def _asked_for(self) -> tuple[int | None, Answer | None]:
+        return (None, None) if self._controls is None else self._controls.taken()
+
     def _undo_failed(self, step: Step) -> Restoration | None:
         """Taken back where that was asked for, and where the step has not been already."""
-        if self._manner.on_error != "undo" or self._session.timeline.cursor != step.id:
+        if step.outcome.ok or self._manner.on_error != "undo" or self._session.timeline.cursor != step.id:
             return None
         return self._session.undo()
 
-    def _said_undone(self, back: Restoration) -> Observation:
-        text = prompts.say("undone_error")
-        if back.stands:
-            text += "\n" + fence("\n".join(back.stands), "what could not be taken back")
-        return Observation(text)
+    def _undo_asked(self, step: Step, n: int) -> Restoration | None:
+        """This step, where it stands, and the n before it; never what was there before the run."""
+        stands = self._session.timeline.cursor == step.id
+        path = self._session.timeline.path(self._session.timeline.cursor)
+        to = path[max(path.index(self._ground), len(path) - 1 - n - stands)]
+        return None if to == path[-1] else self._session.undo(to=to)
+
+    # -- judging -----------------------------------------------------------------------------------------------------
+
+    def _judged(self, final: Final) -> Generator[AgentEvent, None, Final | None]:
+        """The end that it is, if its judge accepts it; if not, all of the run is taken back, and it goes on."""
+        manner = self._manner
+        if (
+            manner.judge is None
+            or not final.ok
+            or not (wrong := verdict(manner.judge, self._session, final.value))
+        ):
+            return final
+        self._rejected += 1
+        told = Observation(prompts.say("judged") + "\n" + fence(shorten(wrong), "what was said against it"))
+        if self._session.timeline.cursor != self._ground:
+            try:
+                back = self._session.undo(to=self._ground)
+            except StepLetGo as error:
+                return self._final(
+                    "failed", why=f"{error.message}; its answer, not accepted, was not taken back"
+                )
+            yield Undone(self._spent.turns, back, "its answer was not accepted")
+            if back.stands:
+                told = Observation(f"{told.text}\n{_stands(back)}")
+        if self._rejected >= manner.attempts:
+            return self._final(
+                "failed", why=f"its answer was not accepted, {manner.attempts} times: {one_line(wrong)[:500]}"
+            )
+        yield from self._tell([told], Parsed())
+        return None
 
     # -- words without an action -------------------------------------------------------------------------------------
 
@@ -246,3 +304,12 @@ class Run:
         text = "\n\n".join(lines)
         self._conversation.tell(text, images)
         yield Observed(self._spent.turns, text, images)
+
+
+def _said_undone(back: Restoration, section: str) -> Observation:
+    where = f"\n(You are at step {back.step}.)" if section == "undone" else ""
+    return Observation(prompts.say(section) + where + (f"\n{_stands(back)}" if back.stands else ""))
+
+
+def _stands(back: Restoration) -> str:
+    return fence("\n".join(back.stands), "what could not be taken back")

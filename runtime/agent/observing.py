@@ -108,7 +108,7 @@ def trimmed(error: Error) -> str:
         if part.startswith("File "):
             passed += 1
             continue
-        if part.startswith("-----"):
+        if part.startswith("-----") or "skipping hidden" in part:
             continue
         if passed:
             kept.append(f"[{passed} frames of libraries]")

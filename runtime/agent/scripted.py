@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 
 from mulligan.runtime.agent.errors import ModelFailed
@@ -28,3 +29,18 @@ class Script:
 
     def give_up(self) -> None:
         """It never waits."""
+
+
+#: models that are asked where their key is in the environment
+_KEYS = {
+    "OPENAI_API_KEY": "gpt-4o",
+    "ANTHROPIC_API_KEY": "anthropic/claude-sonnet-4-5",
+    "GEMINI_API_KEY": "gemini/gemini-2.5-pro",
+}
+
+
+def at_hand(replies: Iterable[str | Callable[[Sequence[Message]], str]]) -> str | Script:
+    """For examples: a model whose key is in the environment, or else a script that stands in for one; it says which."""
+    name = next((name for key, name in _KEYS.items() if os.environ.get(key)), None)
+    print(f"model: {name}" if name else "model: no API key is set, so a script stands in for one")
+    return name or Script(replies)

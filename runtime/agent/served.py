@@ -167,7 +167,10 @@ class _Process:
         assert self._popen.stdout is not None
         for line in self._popen.stdout:
             self.spoke = True
-            said = json.loads(line)
+            try:
+                said = json.loads(line)
+            except ValueError:  # the end of a line that was being written when it died
+                continue
             with self._lock:
                 asked = self._waiting.get(said["id"])
                 if "piece" not in said and "thought" not in said:

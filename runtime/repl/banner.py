@@ -31,12 +31,18 @@ def lines(desk: Desk) -> list[Text]:
         _row("policy", f"{one_line(desk.policy) if desk.policy else 'the default'}: {_rules(session)}"),
         _row("limits", _limits(session)),
         _row("folder", _folder(desk)),
+        *_model(desk),
         _row("help", ":help lists commands, :undo takes back, name? explains, Ctrl-D leaves"),
     ]
     if session.ungranted:
         said = f"allowed by the policy, and not there yet: {', '.join(session.ungranted)}"
         found.append(Text(f"           {said}", "yellow"))
     return found
+
+
+def _model(desk: Desk) -> list[Text]:
+    name = getattr(desk.model, "name", "")
+    return [_row("model", f"{one_line(name)}; :ask hands it a task")] if name else []
 
 
 def _row(name: str, text: str) -> Text:

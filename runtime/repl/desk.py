@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from mulligan.runtime.remains import KEPT
 
 if TYPE_CHECKING:
+    from mulligan.runtime.agent.agent import Agent
+    from mulligan.runtime.agent.model import Model
     from mulligan.runtime.changes import FileChange
     from mulligan.runtime.commit import Commit
     from mulligan.runtime.repl.screen import Screen
@@ -28,6 +30,9 @@ class Desk:
     policy: str | None
     run: Callable[[str], Step]
     reads: Callable[[str], str | None] | None = None
+    #: what :ask hands its tasks to, where a model was named
+    model: Model | None = None
+    agent: Agent | None = None
     last: Step | None = None
     leaving: bool = False
     #: the steps at which the user's folder was as the session's

@@ -9,13 +9,14 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from mulligan.runtime.repl.opening import Opening
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from mulligan.runtime.agent.model import Model
     from mulligan.runtime.importing import Importing
     from mulligan.runtime.question import Approve
     from mulligan.runtime.repl.desk import Desk
@@ -41,6 +42,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--protect", action="append", default=[], metavar="GLOB", help="a path that no action may change")
     add("--exclude", action="append", default=[], metavar="GLOB", help="a path that is not brought in")
     add("--staging", choices=("auto", "copy", "overlay"), default="auto", help="how the folder is brought in")
+    add("--model", metavar="MODEL", help="what :ask hands tasks to: gpt-4o, openai/NAME with --api-base, ...")
+    add("--api-base", metavar="URL", help="a server of your own that speaks OpenAI's protocol")
     add("--state", type=Path, metavar="DIR", help="the folder that sessions are kept in")
 
 
@@ -151,6 +154,7 @@ def _open(
         state=state,
         progress=progress,
         approve=approve,
+        tools=_controls(chosen),
     )
 
 
@@ -161,7 +165,23 @@ def _folder(chosen: argparse.Namespace) -> Path | None:
 def _desk(chosen: argparse.Namespace, session: Session, screen: Screen) -> Desk:
     from mulligan.runtime.repl.desk import Desk, unplayed
 
-    return Desk(session, screen, _folder(chosen), chosen.policy, unplayed)
+    return Desk(session, screen, _folder(chosen), chosen.policy, unplayed, model=_model(chosen))
+
+
+def _controls(chosen: argparse.Namespace) -> tuple[Callable[..., Any], ...]:
+    if not chosen.model:
+        return ()
+    from mulligan.runtime.agent.controls import agent_tools
+
+    return agent_tools()
+
+
+def _model(chosen: argparse.Namespace) -> Model | None:
+    if not chosen.model:
+        return None
+    from mulligan.runtime.agent.served import Served
+
+    return Served(chosen.model, api_base=chosen.api_base)
 
 
 def _screen(console: Console, curtain: object, state: Path | None) -> Screen:

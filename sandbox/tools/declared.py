@@ -18,12 +18,14 @@ _ATTRIBUTE = "__mulligan_tool__"
 class Declared:
     """`effect` is what a call does: "read" (nothing to take back), "write", "irreversible", or "unknown". `undo` makes
     up for a call, and is given those of its arguments and its `result` that it has parameters for. `timeout` is in
-    seconds; None means the session's. `name` is what it is called inside, where that is not the function's name."""
+    seconds; None means the session's. `name` is what it is called inside, where that is not the function's name.
+    `control`: it reaches nothing but the agent's own run (runtime/agent/controls.py), and no rule is asked about it."""
 
     effect: Effect = "unknown"
     undo: Callable[..., Any] | None = None
     timeout: float | None = None
     name: str = ""
+    control: bool = False
 
 
 @overload
@@ -77,6 +79,16 @@ def tool(
         return function
 
     return declare if function is None else declare(function)
+
+
+def control(*, timeout: float | None = None) -> Callable[[F], F]:
+    """Of a function of ours that only steers the agent's own run."""
+
+    def declare(function: F) -> F:
+        setattr(function, _ATTRIBUTE, Declared(effect="read", timeout=timeout, control=True))
+        return function
+
+    return declare
 
 
 def declared(function: Callable[..., Any]) -> Declared:

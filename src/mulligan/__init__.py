@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mulligan.policies.policy import Policy
     from mulligan.runtime.agent.agent import Agent
     from mulligan.runtime.agent.budgets import Budgets
+    from mulligan.runtime.agent.controls import agent_tools
     from mulligan.runtime.checkpoint import Restoration
     from mulligan.runtime.databases.database import Database
     from mulligan.runtime.diffs.diff import Diff
@@ -53,6 +54,7 @@ _HOMES = {
     "SessionUsage": "runtime.usage",
     "Step": "runtime.step",
     "TimedOut": "runtime.outcome",
+    "agent_tools": "runtime.agent.controls",
     "aopen": "runtime.session:open_async",
     "open": "runtime.session:open_session",
     "tool": "sandbox.tools.declared",
@@ -96,6 +98,7 @@ __all__ = [
     "SessionUsage",
     "Step",
     "TimedOut",
+    "agent_tools",
     "aopen",
     "open",
     "tool",

@@ -32,7 +32,7 @@ def _function(told: dict[str, Any]) -> Any:
             bound = signature.bind(*args, **kwargs).arguments
         except TypeError as error:
             raise TypeError(f"{name}(): {error}") from None
-        return {key: value for key, value in bound.items() if value or key not in variable}
+        return {key: value for key, value in bound.items() if key not in variable or value}
 
     if told["async"]:
 
