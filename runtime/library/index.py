@@ -1,8 +1,8 @@
 """The index of a shelf: what its files say, in SQLite, to be searched and opened fast.
 
 The files are what counts. Whatever the index lacks or has wrong is read from them again: a file is known by its inode,
-size and times, and one that is known is not read. An index that is damaged is made anew. Only how often a routine was
-used is in the index alone, and is lost with it.
+size and time of change, and one that is known is not read. An index that is damaged is made anew. Only how often a
+routine was used is in the index alone, and is lost with it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,15 @@ from mulligan.runtime.library.errors import RoutineBroken, ShelfUnusable
 from mulligan.runtime.library.routine import Routine, read_routine
 from mulligan.sandbox.guest.actions import search_in, words_of
 
-_FORMAT = 2
+_FORMAT = 3
 _TABLES = """
 CREATE TABLE routine(
     place TEXT, name TEXT, stamp TEXT, version INTEGER, state TEXT, why TEXT, signature TEXT, line TEXT,
     text TEXT, needs TEXT, likeness TEXT, worth REAL DEFAULT 0, UNIQUE(place, name));
 CREATE INDEX by_likeness ON routine(likeness);
 CREATE INDEX by_name ON routine(name);
+CREATE INDEX by_stamp ON routine(place, name, stamp);
+CREATE INDEX by_state ON routine(state);
 CREATE VIRTUAL TABLE words USING fts5(name, line, parameters, tags, code, tokenize='porter unicode61');
 CREATE TABLE IF NOT EXISTS uses(name TEXT, version INTEGER, done INTEGER, failed INTEGER, PRIMARY KEY(name, version));
 CREATE TABLE revision(id TEXT);
@@ -102,10 +104,10 @@ class Index:
         broken = self._rows("SELECT place, name, why FROM routine WHERE state = 'broken'")
         return {f"{place}/{name}.py".lstrip("/"): why for place, name, why in broken}
 
-    def _take(self, place: str, name: str, path: Path, stamp: str) -> None:
+    def _take(self, place: str, name: str, path: str, stamp: str) -> None:
         self._forget(place, name)
         try:
-            routine = read_routine(path, self._key)
+            routine = read_routine(Path(path), self._key)
         except (RoutineBroken, ShelfUnusable) as error:
             self._connection.execute(
                 "INSERT INTO routine(place, name, stamp, version, state, why) VALUES (?, ?, ?, 0, 'broken', ?)",
@@ -241,14 +243,16 @@ def words_in(routine: Routine) -> tuple[str, str, str, str, str]:
     return name, doc, parameters, tags, " ".join(dict.fromkeys(words_of(routine.text[:20_000])))
 
 
-def _files(place: str, folder: Path) -> Iterator[tuple[tuple[str, str], tuple[Path, str]]]:
+def _files(place: str, folder: Path) -> Iterator[tuple[tuple[str, str], tuple[str, str]]]:
+    """Of each file its place and name, its path, and what tells one state of it from another. Of thousands, at each
+    opening: so no more is made of each."""
     try:
         with os.scandir(folder) as entries:
             for each in entries:
                 if each.name.endswith(".py") and not each.name.startswith("."):
                     found = each.stat(follow_symlinks=False)
-                    stamp = f"{found.st_ino}-{found.st_size}-{found.st_mtime_ns}-{found.st_ctime_ns}"
-                    yield (place, each.name[:-3]), (Path(each.path), stamp)
+                    stamp = f"{found.st_ino} {found.st_size} {found.st_ctime_ns}"
+                    yield (place, each.name[:-3]), (each.path, stamp)
     except FileNotFoundError:
         return
     except OSError as error:
