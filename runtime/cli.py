@@ -327,6 +327,11 @@ def _log(chosen: argparse.Namespace) -> int:
         if chosen.verify is not None:
             view.chained(id, ledger.verify(chosen.verify))
             return DONE
+        if chosen.otel:
+            from mulligan.runtime.tracing import write
+
+            write(ledger.entries(), id)
+            return DONE
         for entry in ledger.entries(step=chosen.step):
             view.entry(entry)
     return DONE
@@ -513,6 +518,11 @@ def _add_log(log: argparse.ArgumentParser) -> None:
     )
     add("--state", type=Path, metavar="DIR", help="the folder that sessions are kept in")
     add("--json", action="store_true", help="one JSON object a line, for programs")
+    add(
+        "--otel",
+        action="store_true",
+        help="as OpenTelemetry spans instead, one JSON object a line (pip install 'mulligan[tracing]')",
+    )
     log.set_defaults(command=_log)
 
 

@@ -20,6 +20,7 @@
     ├── McpMissing        (ImportError)   the SDK of the Model Context Protocol is not installed
     ├── McpUnusable       (ConnectionError)  an MCP server does not start, answer or have what is asked of it
     ├── McpConfigInvalid  (ValueError)    a client's file cannot be read, or told of our server
+    ├── TracingMissing    (ImportError)   OpenTelemetry's SDK is not installed
     ├── CommitFailed      (OSError)       writing to the user's folder failed; it was taken back
     ├── DatabaseRefused   (PermissionError)  a role or a statement that no session may use
     ├── StatementFailed   (ValueError)    the database refused it; the transaction is as it was before
@@ -32,6 +33,10 @@ A conflict at commit is no error: it is listed in the `Commit`.
 from __future__ import annotations
 
 from mulligan.sandbox.errors import MulliganError
+
+
+class TracingMissing(MulliganError, ImportError):
+    pass
 
 
 class StepUnknown(MulliganError, KeyError):

@@ -90,6 +90,8 @@ from mulligan.sandbox.tools.runner import Runner
 from mulligan.sandbox.tools.tool import Offer, Tool
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
+
     from mulligan.runtime.databases.databases import Databases
     from mulligan.runtime.judging import OutcomeJudge
     from mulligan.runtime.library.given import Given
@@ -123,6 +125,7 @@ class Order:
     judge: Judge | None = None
     asking: Asking = field(default_factory=Asking)
     budgets: Budgets = field(default_factory=Budgets)
+    tracer: Tracer | None = None
     secrets: Secrets | None = None
     kernel: str = ""
     offer: Offer | None = None
@@ -608,6 +611,8 @@ class Session:
         (folders.root / WAITING).touch(mode=0o600)
         prepare_files(folders.files, self._uid, self._gid)
         self._ledger = resources.enter_context(Ledger.open(folders.ledger))
+        if order.tracer is not None:
+            resources.callback(self._trace, order.tracer)
         self._approvals = Approvals(self.id, order.asking, self._ledger)
         resources.callback(self._approvals.close)
         described = Isolation(
@@ -657,6 +662,11 @@ class Session:
 
     def _effects_of(self, step: int) -> tuple[Effect, ...]:
         return () if self._outside is None else self._outside.effects.of(step)
+
+    def _trace(self, tracer: Tracer) -> None:
+        from mulligan.runtime.tracing import emit
+
+        emit(self._ledger.entries(), tracer, self.id)
 
     def _stage(self, task: Task, obstacle: str) -> None:
         place = Place(self.folders.workspace, self.folders.layer)
@@ -913,6 +923,7 @@ def open_session(
     tools_loop: asyncio.AbstractEventLoop | None = None,
     databases: Iterable[Database] = (),
     library: Shelves | None = None,
+    tracer: Tracer | None = None,
 ) -> Session:
     """Open a session on a copy of `workspace` (an empty one when None).
 
@@ -935,6 +946,7 @@ def open_session(
     undo and committed by `commit` (docs/databases.md).
     `library` is a folder of routines, or several of which the first has precedence, for `from actions import NAME`;
     which of them may be used is the policy's `library` section to say, and all of them where no policy is given.
+    `tracer` is an OpenTelemetry tracer, which has the session as spans when it is closed (runtime/tracing.py).
 
     Raises PolicyError for a broken glob or policy, or for one with a rule that would not be enforced;
     WorkspaceInvalid, ToolInvalid, DatabaseLost, DatabaseRefused, NoIsolation, ImageMissing, ImageUnusable,
@@ -954,6 +966,7 @@ def open_session(
         judge=grant_network(rules),
         asking=Asking(rules.approvals, approve, Standing.of(policy)),
         budgets=rules.budgets,
+        tracer=tracer,
         secrets=grant_secrets(rules),
         kernel=kernel or "",
         offer=offer(tools),
@@ -1006,6 +1019,7 @@ async def open_async(
     tools: Offered = (),
     databases: Iterable[Database] = (),
     library: Shelves | None = None,
+    tracer: Tracer | None = None,
 ) -> AsyncSession:
     """As `open`, for event loops; `await` it, or use it in `async with await mulligan.aopen(...)`. `approve`, and tools
     that are coroutine functions, are awaited on the loop that this is called on."""
@@ -1029,6 +1043,7 @@ async def open_async(
         tools_loop=loop,
         databases=databases,
         library=library,
+        tracer=tracer,
     )
     return AsyncSession(await asyncio.to_thread(job))
 
