@@ -1,8 +1,8 @@
 """A session's ledger as OpenTelemetry spans: the session a trace, each step a span, each effect a span of its step.
 
 The spans are made from what the ledger has, with the times that stand there: when a session with a tracer is closed, or
-later by `mulligan log --otel`. No span has the text of an action, its output, or what was sent: names of rules, addresses
-without their query, and counts are all.
+later by `mulligan log --otel`. No span has the text of an action, its output, or what was sent: names of rules,
+addresses without their query, and counts are all.
 """
 
 from __future__ import annotations
