@@ -393,7 +393,7 @@ def _parser() -> argparse.ArgumentParser:
     agent = commands.add_parser("agent", help="have a model do a task, in Python that is run in a sandbox")
     arguments.add(agent)
     _add_session(agent)
-    agent.set_defaults(command=lambda chosen: _agent(_checked(agent, chosen)))
+    agent.set_defaults(command=lambda chosen: _agent(_checked(agent, chosen)), kernel=None)
     mcp_command.add_commands(
         commands.add_parser("mcp", help="be an MCP server, for a client such as an editor"), _add_session
     )

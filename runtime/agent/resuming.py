@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 
 from mulligan.runtime.agent import prompts
+from mulligan.runtime.agent.controls import find
 from mulligan.runtime.agent.fence import fence
 from mulligan.runtime.agent.recording import Done, Recording
 from mulligan.runtime.outcome import digest
@@ -16,7 +18,12 @@ from mulligan.runtime.timeline import headline
 def again(session: Session, standing: Sequence[Done], recording: Recording | None) -> str:
     """What the model is told of it: memory that goes back to a replay is not what it was, and where that shows is
     said."""
-    said = list(_run(session, standing, recording))
+    with ExitStack() as stack:
+        if (
+            controls := find(session)
+        ) is not None:  # what called final_answer calls it again, and nobody hears it
+            stack.enter_context(controls.at_work(session, session.timeline.cursor, None))
+        said = list(_run(session, standing, recording))
     return "\n".join([prompts.say("resumed"), *([fence("\n".join(said), "what differed")] if said else [])])
 
 

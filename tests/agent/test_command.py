@@ -49,7 +49,7 @@ def objects(ran: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
 def test_a_task_is_done_recorded_and_gone_on_from(any_isolation: str, serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     record, book = tmp_path / "run.jsonl", tmp_path / "run.ipynb"
-    server = serve(WRITE, "It is there.")
+    server = serve(WRITE, "```python\nfinal_answer('It is there.')\n```")
     use = ["--workspace", str(tmp_path / "work"), "--record", str(record), *options(server, tmp_path)]
     ran = call(any_isolation, "write a", *use, "--notebook", str(book), "--commit")
     assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -58,7 +58,7 @@ def test_a_task_is_done_recorded_and_gone_on_from(any_isolation: str, serve: Ser
         "Now I write it.",
         "│ print('written')",
         "written\n",
-        "✓ 1  completed",
+        "✓ 2  completed",
         "left: 29 of 30 turns",
     ):
         assert said in ran.stdout
@@ -66,25 +66,16 @@ def test_a_task_is_done_recorded_and_gone_on_from(any_isolation: str, serve: Ser
     read = nbformat.read(book, as_version=4)  # type: ignore[no-untyped-call]
     nbformat.validate(read)
     cells = read.cells
-    assert [cell.cell_type for cell in cells] == [
-        "markdown",
-        "markdown",
-        "markdown",
-        "code",
-        "markdown",
-        "markdown",
-    ]
+    assert [cell.cell_type for cell in cells] == ["markdown"] * 3 + ["code"] * 2 + ["markdown"]
     assert cells[3].outputs[0].text == "written\n"
     assert record.stat().st_mode & 0o777 == 0o600
 
-    server = serve("```python\nprint(open('a.txt').read() * 2)\n```", "AA")
+    server = serve("```python\nfinal_answer(open('a.txt').read() * 2)\n```")
     ran = call(any_isolation, "read it", "--resume", str(record), "--json", *options(server, tmp_path))
     assert ran.returncode == 0, ran.stdout + ran.stderr
     told = objects(ran)
-    assert [each["type"] for each in told] == [
-        *("session", "acting", "output", "step", "observed", "spent", "final", "end")
-    ]
-    assert told[-2]["value"] == "AA" and told[-2]["how"] == "said"
+    assert [each["type"] for each in told] == ["session", "acting", "step", "final", "end"]
+    assert told[-2]["value"] == "AA" and told[-2]["how"] == "answered"
     asked = [each["content"] for each in server.asked[0]["messages"]]
     assert "write a" in asked[1] and asked[2] == WRITE
     assert "What stood of your earlier actions was run again" in asked[-1] and "read it" in asked[-1]
