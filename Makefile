@@ -6,7 +6,7 @@ PYTEST := -m pytest $(PYTEST_ARGS)
 ENGINE := $(BIN)/python -c 'import docker; docker.from_env(timeout=5).ping()' 2>/dev/null
 # Or each of the many processes of a run would compile all of it anew.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: setup engine image docker image-if-engine demo test test-torch models soak check types bench examples
+.PHONY: screenshots setup engine image docker image-if-engine demo test test-torch models soak check types bench examples
 
 setup: .venv/.ready
 .venv/.ready .venv-torch/.ready: pyproject.toml
@@ -29,6 +29,8 @@ demo: image-if-engine
 	$(BIN)/python examples/demo.py
 examples: image-if-engine
 	@set -e; for file in examples/*.py; do echo "== $$file"; $(BIN)/python $$file; done
+screenshots: setup
+	$(BIN)/python -m scripts.screenshots
 bench: image-if-engine
 	$(BIN)/python -m bench
 

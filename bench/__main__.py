@@ -1,4 +1,4 @@
-"""`python -m bench [steps|files|open|kernel|density|egress|library|tools] [--json] [--quick] [--isolation NAME]
+"""`python -m bench [steps|files|open|kernel|density|egress|library|tools|repl] [--json] [--quick] [--isolation NAME]
 [--part NAME]`.
 
 Measures and prints; it judges no machine.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from bench import density, egress, files, kernel, library, opening, steps, tools
+from bench import density, egress, files, kernel, library, opening, repl, steps, tools
 from bench.measure import show
 
 BENCHMARKS = {
@@ -21,6 +21,7 @@ BENCHMARKS = {
     "egress": egress.measure,
     "library": library.measure,
     "tools": tools.measure,
+    "repl": repl.measure,
 }
 
 #: those that can be measured in parts: by the number of files, and one large file

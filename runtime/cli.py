@@ -34,6 +34,7 @@ from mulligan.runtime import library_cli, policy_cli
 from mulligan.runtime.agent import arguments
 from mulligan.runtime.agent.errors import AgentMisused, ModelUnusable, RecordingInvalid
 from mulligan.runtime.bringing import STAGINGS
+from mulligan.runtime.console import console_on
 from mulligan.runtime.diffs.detail import LINES
 from mulligan.runtime.diffs.lines import Bounds
 from mulligan.runtime.errors import (
@@ -54,6 +55,7 @@ from mulligan.runtime.past import forget, ledgers, list_sessions, open_ledger, o
 from mulligan.runtime.prompt import Curtain, Terminal
 from mulligan.runtime.question import Approve
 from mulligan.runtime.render import Page
+from mulligan.runtime.state import make_state
 from mulligan.runtime.waiting import Waiting
 from mulligan.sandbox.errors import MulliganError, SandboxError, SnapshotUnknown, StoreDamaged
 from mulligan.sandbox.printable import printable
@@ -91,15 +93,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = int(chosen.command(chosen))
         sys.stdout.flush()
         return code
-    except (MulliganError, PolicyError) as error:
-        _complain(error, chosen)
-        return _exit_code(error)
-    except KeyboardInterrupt:
-        print("mulligan: interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the last flush would fail again
-        return OUTPUT_CLOSED
+    except (Exception, KeyboardInterrupt) as error:
+        return failed(error, chosen)
+
+
+def failed(error: BaseException, chosen: argparse.Namespace) -> int:
+    """Say why a command ended; the exit code. What is no fault of the user's or the machine's is raised again."""
+    match error:
+        case MulliganError() | PolicyError():
+            _complain(error, chosen)
+            return _exit_code(error)
+        case KeyboardInterrupt():
+            print("mulligan: interrupted", file=sys.stderr)
+            return INTERRUPTED
+        case BrokenPipeError():
+            os.dup2(
+                os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+            )  # or the last flush would fail again
+            return OUTPUT_CLOSED
+    raise error
 
 
 def _complain(error: MulliganError | PolicyError, chosen: argparse.Namespace) -> None:
@@ -185,7 +197,7 @@ def _opened(
             protect=chosen.protect,
             exclude=chosen.exclude,
             staging=chosen.staging,
-            state=_state(chosen.state),
+            state=make_state(chosen.state),
             progress=waiting.progress,
             keep=chosen.keep,
             approve=approve,
@@ -200,18 +212,6 @@ def _cells(name: str, kernel: str | None) -> tuple[Cell, ...]:
     if name == "-":
         return parse_cells(sys.stdin.buffer.read(), "stdin")
     return read_cells(Path(name), any_language=kernel is not None)
-
-
-def _state(folder: Path | None) -> Path | None:
-    try:
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        hint = "name a folder that you can write"
-        raise WorkspaceInvalid(
-            f"the state folder {folder} cannot be made: {error.strerror}", hint=hint
-        ) from error
-    return folder
 
 
 def _play(cells: Sequence[Cell], session: Session, chosen: argparse.Namespace, view: Page | JsonLines) -> int:
@@ -282,7 +282,7 @@ def _agent(chosen: argparse.Namespace) -> int:
 def _repl(chosen: argparse.Namespace) -> int:
     from mulligan.runtime.repl import start
 
-    return start.main(chosen, _console_on, _state(chosen.state))
+    return start.main(chosen)
 
 
 # -- diff --------------------------------------------------------------------------------------------------------
@@ -350,7 +350,7 @@ def _forget(chosen: argparse.Namespace) -> int:
 def _doctor(chosen: argparse.Namespace) -> int:
     from mulligan.runtime import doctor
 
-    return doctor.main(_console(), _state(chosen.state), json=chosen.json)
+    return doctor.main(_console(), make_state(chosen.state), json=chosen.json)
 
 
 def _image(chosen: argparse.Namespace) -> int:
@@ -364,17 +364,8 @@ def _image(chosen: argparse.Namespace) -> int:
     return DONE
 
 
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError  # rich would end the program from here
-
-
 def _console(curtain: Curtain | None = None) -> Console:
-    return _console_on(None if curtain is None else cast(IO[str], curtain))
-
-
-def _console_on(file: IO[str] | None) -> Console:
-    return _Console(file=file, highlight=False, markup=False, emoji=False)
+    return console_on(None if curtain is None else cast(IO[str], curtain))
 
 
 # -- arguments ----------------------------------------------------------------------------------------------------
@@ -427,12 +418,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_repl(repl: argparse.ArgumentParser) -> None:
-    from mulligan.runtime.repl.start import add_options
+    from mulligan.runtime.repl.start import ABOUT, add_options
 
-    repl.description = (
-        "Runs what you type as steps, on a copy of the folder: each can be taken back, and nothing is written to "
-        "the folder before :commit. Without a terminal, what standard input has is run and shown plainly."
-    )
+    repl.description = ABOUT
     add_options(repl)
     repl.set_defaults(command=_repl)
 

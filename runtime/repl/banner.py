@@ -15,11 +15,6 @@ if TYPE_CHECKING:
     from mulligan.runtime.session import Session
 
 
-def title() -> Text:
-    """Before anything is known."""
-    return Text.assemble(("Mulligan ", "bold"), (version("mulligan"), "bold"), ("  Python with undo", "dim"))
-
-
 def lines(desk: Desk) -> list[Text]:
     """Of a session that is open."""
     session, report = desk.session, desk.session.report
@@ -27,6 +22,7 @@ def lines(desk: Desk) -> list[Text]:
     watched = [name for name, bound in report.bounds.items() if bound.enforcement == "supervised"]
     held = f"{kernel} bounds by the kernel" + (f"; watched: {', '.join(watched)}" if watched else "")
     found = [
+        Text.assemble(("Mulligan ", "bold"), (version("mulligan"), "bold"), ("  Python with undo", "dim")),
         _row("isolation", f"{report.engine} {report.version}, {held}"),
         _row("policy", f"{one_line(desk.policy) if desk.policy else 'the default'}: {_rules(session)}"),
         _row("limits", _limits(session)),

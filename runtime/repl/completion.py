@@ -13,7 +13,6 @@ from prompt_toolkit.document import Document
 
 from mulligan.runtime.repl.commands import all_commands
 from mulligan.runtime.repl.words import is_command
-from mulligan.runtime.timeline import headline
 from mulligan.sandbox.errors import MulliganError
 
 if TYPE_CHECKING:
@@ -51,6 +50,8 @@ class Words(Completer):
             yield from self._argument(known[name].takes, rest, event)
 
     def _argument(self, takes: str, rest: str, event: CompleteEvent) -> Iterable[Completion]:
+        from mulligan.runtime.timeline import headline
+
         word = rest.rpartition(" ")[2]
         session = self._session()
         if takes == "step" and session is not None:

@@ -80,6 +80,8 @@ class Editor:
             include_default_pygments_style=False,
             erase_when_done=False,
         )
+        # The sandbox is started when the prompt is there: what it imports would hold the first drawing up.
+        self.prompt.app.after_render += lambda app: opening.start()
         self.prompt.default_buffer.on_text_changed += lambda buffer: self._signatures.typed(
             buffer.document.text_before_cursor
         )

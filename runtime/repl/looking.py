@@ -12,6 +12,7 @@ from rich.text import Text
 
 from mulligan.policies.decision import Finding
 from mulligan.runtime.diffs.lines import Bounds
+from mulligan.runtime.errors import CommandMisused, NoLibrary
 from mulligan.runtime.outcome import Refused, Reverted
 from mulligan.runtime.repl.commands import Command, step_of, words_of
 from mulligan.sandbox.printable import one_line
@@ -175,11 +176,25 @@ def _explain(desk: Desk, finding: Finding, what: str) -> None:
 
 
 def _library(desk: Desk, rest: str) -> None:
-    words_of(rest, ":library", 0)
-    desk.screen.say(
-        "There is no library yet: routines that proved useful are to be kept on a shelf, and are not kept anywhere\n"
-        "so far. :save FILE.py keeps what you typed."
-    )
+    try:
+        library = desk.session.library
+    except NoLibrary as error:
+        raise CommandMisused(error.message, hint="begin with `mulligan repl --library FOLDER`") from error
+    word, _, names = rest.partition(" ")
+    if word == "keep":
+        kept = library.keep(None, *names.split())
+        for routine in kept.routines:
+            desk.screen.say(f"  kept as a candidate: {one_line(routine.name)}", "green")
+        for name, why in kept.refused.items():
+            desk.screen.say(f"  not kept: {one_line(name)}: {one_line(why)}", "yellow")
+        return
+    if not rest:
+        raise CommandMisused("say what to look for", hint=":library read csv, or :library keep after a def")
+    found = library.search(rest, 20)
+    for each in found:
+        desk.screen.line(Text(f"  {one_line(str(each))}"))
+    if not found:
+        desk.screen.say("nothing in the library fits", "dim")
 
 
 COMMANDS = (
@@ -195,5 +210,9 @@ COMMANDS = (
     Command(":effects [STEP]", "what actions did outside of the sandbox, or were denied", _effects, "step"),
     Command(":policy [WHAT]", "what holds here; or what the policy says of `delete a.csv`, say", _policy),
     Command(":why", "which rules held the last action back, why, and what to do instead", _why),
-    Command(":library", "routines that proved useful (not there yet)", _library),
+    Command(
+        ":library TEXT",
+        "searches the routines that were kept; `:library keep` keeps the last step's",
+        _library,
+    ),
 )

@@ -7,14 +7,8 @@ from contextlib import nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from rich.text import Text
-
 from mulligan.policies.errors import PolicyError
-from mulligan.runtime.repl import banner, leaving
-from mulligan.runtime.repl.commands import perform
-from mulligan.runtime.repl.desk import Desk
 from mulligan.runtime.repl.dumb import DumbEditor
-from mulligan.runtime.repl.running import run
 from mulligan.runtime.repl.words import is_command, is_question
 from mulligan.sandbox.errors import MulliganError
 
@@ -22,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mulligan.runtime.repl.asking import Asking
+    from mulligan.runtime.repl.desk import Desk
     from mulligan.runtime.repl.editor import Editor
     from mulligan.runtime.repl.keyboard import Keyboard
     from mulligan.runtime.repl.opening import Opening
@@ -41,12 +36,13 @@ class Repl:
         self,
         opening: Opening,
         editor: Editor | DumbEditor,
-        screen: Screen,
+        screen_of: Callable[[], Screen],
         keyboard: Keyboard,
         asking: Asking | None,
-        desk_of: Callable[[Session], Desk],
+        desk_of: Callable[[Session, Screen], Desk],
     ) -> None:
-        self._opening, self._editor, self._screen = opening, editor, screen
+        """What is given as a function takes long to import, and is wanted only when there is something to show."""
+        self._opening, self._editor, self._screen_of = opening, editor, screen_of
         self._keyboard, self._asking = keyboard, asking
         self._desk_of = desk_of
         self._desk: Desk | None = None
@@ -57,8 +53,9 @@ class Repl:
             return self._live()
 
     def _live(self) -> int:
-        self._screen.print(banner.title())
-        if not isinstance(self._editor, DumbEditor):
+        if isinstance(self._editor, DumbEditor):
+            self._opening.start()
+        else:
             self._opening.then(partial(self._on_opened, self._editor))
         while self._desk is None or not self._desk.leaving:
             try:
@@ -109,9 +106,14 @@ class Repl:
     def _desk_now(self) -> Desk:
         """Waits for the session. The banner is shown once."""
         if self._desk is None:
+            self._opening.start()
             session = self._opening.wait()
-            self._desk = self._desk_of(session)
-            self._screen.print(*banner.lines(self._desk), Text())
+            from rich.text import Text
+
+            from mulligan.runtime.repl import banner
+
+            self._desk = self._desk_of(session, self._screen_of())
+            self._desk.screen.print(*banner.lines(self._desk), Text())
         return self._desk
 
     # -- a line ------------------------------------------------------------------------------------------------
@@ -121,14 +123,17 @@ class Repl:
         try:
             self._one(desk, text)
         except (MulliganError, PolicyError) as error:
-            self._screen.failed(error)
+            desk.screen.failed(error)
         except KeyboardInterrupt:
-            self._screen.say("interrupted; what was begun is finished before the next line", "yellow")
+            desk.screen.say("interrupted; what was begun is finished before the next line", "yellow")
 
     def _one(self, desk: Desk, text: str) -> None:
         if text.strip() in _LEAVES:
             text = ":quit"
         if is_command(text):
+            from mulligan.runtime.repl import leaving
+            from mulligan.runtime.repl.commands import perform
+
             perform(desk, text)
             if desk.leaving:
                 desk.leaving = leaving.may_leave(desk)
@@ -150,6 +155,8 @@ def explain(desk: Desk, text: str) -> None:
 
 def play(desk: Desk, text: str, reads: Callable[[str, bool], str | None] | None) -> Step:
     """An action that was typed."""
+    from mulligan.runtime.repl.running import run
+
     step = run(desk.session, text, desk.screen, reads)
     desk.last = step
     if any(change.in_workspace for change in step.changes):

@@ -19,10 +19,14 @@ class Opening:
         self._open = open_session
         self._done: Future[Session] = Future()
         self._far: Importing | None = None
+        self._begun = False
         self._thread = threading.Thread(target=self._work, name="mulligan-opening", daemon=True)
 
     def start(self) -> None:
-        self._thread.start()
+        """Once; what comes later is of no effect."""
+        if not self._begun:
+            self._begun = True
+            self._thread.start()
 
     def _work(self) -> None:
         try:
@@ -61,9 +65,11 @@ class Opening:
 
     def close(self) -> None:
         """End what came of it, or what will."""
+        if not self._begun:
+            self._done.cancel()
         self._done.add_done_callback(_close)
 
 
 def _close(done: Future[Session]) -> None:
-    if done.exception() is None:
+    if not done.cancelled() and done.exception() is None:
         done.result().close()

@@ -6,6 +6,7 @@ the last line of the terminal and goes whenever something is to be shown.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -205,7 +206,7 @@ class Screen(Page):
         with self._lock:
             self._show(Text(printable(error.message), "bold red"))
             if error.hint:
-                self._show(Text(f"  {printable(error.hint)}"))
+                self._show(Text(f"  {as_commands(printable(error.hint))}"))
 
     def _show(self, text: Text) -> None:
         self._wipe()
@@ -219,6 +220,15 @@ class Screen(Page):
     def _text(self, text: str, style: str) -> None:
         self._wipe()
         super()._text(text, style)
+
+
+#: a call that a hint names, and which command does the same
+_CALL = re.compile(r"(?:undo\(to=(\d+)\) or )?\b(undo|redo|goto|commit|uncommit|diff)\((\w*)\)")
+
+
+def as_commands(hint: str) -> str:
+    """What errors advise callers to do, as it is typed here."""
+    return _CALL.sub(lambda found: f":{found[2]} {found[3].replace('step', 'STEP')}".rstrip(), hint)
 
 
 def shorten_raw(text: str, most: int = 20_000) -> str:

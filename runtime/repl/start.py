@@ -12,18 +12,25 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from mulligan.runtime.repl.opening import Opening
+from mulligan.runtime.state import make_state
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from mulligan.runtime.agent.model import Model
     from mulligan.runtime.importing import Importing
+    from mulligan.runtime.prompt import Curtain
     from mulligan.runtime.question import Approve
     from mulligan.runtime.repl.desk import Desk
     from mulligan.runtime.repl.dumb import DumbEditor
     from mulligan.runtime.repl.editor import Editor
     from mulligan.runtime.repl.screen import Screen
     from mulligan.runtime.session import Session
+
+
+ABOUT = (
+    "Runs what you type as steps, on a copy of the folder: each can be taken back, and nothing is written to "
+    "the folder before :commit. Without a terminal, what standard input has is run and shown plainly."
+)
+MORE = "The other commands: `mulligan --help`."
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -44,19 +51,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--staging", choices=("auto", "copy", "overlay"), default="auto", help="how the folder is brought in")
     add("--model", metavar="MODEL", help="what :ask hands tasks to: gpt-4o, openai/NAME with --api-base, ...")
     add("--api-base", metavar="URL", help="a server of your own that speaks OpenAI's protocol")
+    add("--library", metavar="DIR", help="a folder of routines, for `from actions import NAME`")
     add("--state", type=Path, metavar="DIR", help="the folder that sessions are kept in")
 
 
-def main(chosen: argparse.Namespace, console_on: Callable[[IO[str]], Console], state: Path | None) -> int:
-    """`console_on` makes the console that writes to a stream; `state` is there. The exit code."""
+def main(chosen: argparse.Namespace) -> int:
+    """The exit code. Raises MulliganError and PolicyError where there is no session to be had."""
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     with ExitStack() as resources:
-        return (_in_terminal if terminal else _plainly)(chosen, console_on, state, resources)
+        return (_in_terminal if terminal else _plainly)(chosen, make_state(chosen.state), resources)
 
 
 def _in_terminal(
     chosen: argparse.Namespace,
-    console_on: Callable[[IO[str]], Console],
     state: Path | None,
     resources: ExitStack,
 ) -> int:
@@ -73,22 +80,19 @@ def _in_terminal(
         asking = Asking(tty, keyboard)
     opening = Opening(partial(_open, chosen, state, None if asking is None else asking.approve))
     resources.callback(opening.close)
-    opening.start()  # meanwhile the rest is imported
-
     from mulligan.runtime.repl.loop import Repl, play
     from mulligan.runtime.repl.typed import reader
 
     reads = reader(keyboard, curtain)
     editor = _editor(chosen, opening, state, reads, resources)
-    screen = _screen(console_on(cast(IO[str], curtain)), curtain, state)
 
-    def desk_of(session: Session) -> Desk:
+    def desk_of(session: Session, screen: Screen) -> Desk:
         desk = _desk(chosen, session, screen)
         desk.run = lambda text: play(desk, text, reads)
         desk.reads = lambda words: reads(words, False)
         return desk
 
-    return Repl(opening, editor, screen, keyboard, asking, desk_of).live()
+    return Repl(opening, editor, partial(_screen, curtain, state), keyboard, asking, desk_of).live()
 
 
 def _editor(
@@ -111,7 +115,6 @@ def _editor(
 
 def _plainly(
     chosen: argparse.Namespace,
-    console_on: Callable[[IO[str]], Console],
     state: Path | None,
     resources: ExitStack,
 ) -> int:
@@ -127,7 +130,7 @@ def _plainly(
     with Waiting() as waiting:
         session = _open(chosen, state, None if tty is None else tty.approve, waiting.progress)
     resources.enter_context(session)
-    screen = _screen(console_on(cast(IO[str], curtain)), curtain, state)
+    screen = _screen(curtain, state)
     desk = _desk(chosen, session, screen)
     desk.run = lambda text: play(desk, text, None)
     return plain.live(desk, sys.stdin)
@@ -151,6 +154,7 @@ def _open(
         exclude=chosen.exclude,
         staging=chosen.staging,
         kernel=chosen.kernel,
+        library=chosen.library,
         state=state,
         progress=progress,
         approve=approve,
@@ -184,14 +188,13 @@ def _model(chosen: argparse.Namespace) -> Model | None:
     return Served(chosen.model, api_base=chosen.api_base)
 
 
-def _screen(console: Console, curtain: object, state: Path | None) -> Screen:
-    from mulligan.runtime.prompt import Curtain
+def _screen(curtain: Curtain, state: Path | None) -> Screen:
+    from mulligan.runtime.console import console_on
     from mulligan.runtime.repl.images import Album, way_to_show
     from mulligan.runtime.repl.screen import Screen
 
-    assert isinstance(curtain, Curtain)
     album = Album(_state_folder(state) / "pictures", str(os.getpid()))
-    return Screen(console, curtain, album, way_to_show(os.environ))
+    return Screen(console_on(cast(IO[str], curtain)), curtain, album, way_to_show(os.environ))
 
 
 def _state_folder(state: Path | None) -> Path:

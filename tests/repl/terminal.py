@@ -31,7 +31,7 @@ class Terminal:
         size: tuple[int, int] = (24, 80),
         **environment: str,
     ) -> None:
-        words = ["-m", "mulligan.runtime.cli"]
+        words = ["-m", "mulligan.runtime.main"]
         if state is not None:
             words += ["repl", "--state", str(state), *arguments]
         self._process: Any = pexpect.spawn(
@@ -82,14 +82,18 @@ class Terminal:
         self._take(0)
         return [line.rstrip() for line in self._screen.display]
 
+    def cell(self, row: int, column: int) -> Any:
+        """A character of the screen, with its colours."""
+        return self._screen.buffer[row][column]
+
     @property
     def new(self) -> str:
         """What was written since the last `until`, without what moves and colours."""
         return _CODES.sub("", self.raw[self._mark :].decode("utf-8", "replace"))
 
-    def until(self, text: str) -> str:
+    def until(self, text: str, patience: float = PATIENCE) -> str:
         """What came since the last call, up to and with this."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + patience
         while (found := self.new).find(text) < 0:
             assert time.monotonic() < deadline, f"no {text!r} in:\n{found[-4000:]}\n--\n" + "\n".join(
                 self.display
@@ -107,6 +111,15 @@ class Terminal:
         while not any(text in line for line in self.display):
             assert time.monotonic() < deadline, f"no {text!r} on:\n" + "\n".join(self.display)
             self._take(1)
+
+    def press_until_shown(self, key: str, text: str) -> None:
+        """A key, again and again: the kernel may be slow to find its first completion, and is not waited for."""
+        deadline = time.monotonic() + PATIENCE
+        while not any(text in line for line in self.display):
+            assert time.monotonic() < deadline, f"no {text!r} on:\n" + "\n".join(self.display)
+            self.send(key)
+            while self._take(6) and not any(text in line for line in self.display):
+                pass
 
     def prompt(self) -> str:
         """What came until the next prompt stands on the screen's last line that says anything."""
@@ -129,8 +142,8 @@ class Terminal:
         self._take(0)
         self._mark = len(self.raw)
         self.enter(text)
-        self.until("\n")
-        return self.prompt()
+        begun = self.until("\n").partition("\n")[2]
+        return begun + self.prompt()
 
     def ended(self) -> int:
         """Its exit code, when it has ended."""

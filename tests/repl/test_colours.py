@@ -11,6 +11,7 @@ from mulligan.runtime.repl.colours import Colours
 from mulligan.runtime.repl.editor import whole_for_python
 from mulligan.runtime.repl.images import picture_in, shown, way_to_show
 from mulligan.runtime.repl.plain import pieces
+from mulligan.runtime.repl.screen import as_commands
 from mulligan.runtime.repl.tables import table_of
 
 PNG = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", 3, 2)
@@ -177,3 +178,11 @@ def test_a_pipe_is_cut_where_statements_end() -> None:
         "z = (1,\n2)",
         "last",
     ]
+
+
+def test_what_errors_advise_callers_is_advised_as_commands() -> None:
+    assert as_commands("goto(step) reaches every step") == ":goto STEP reaches every step"
+    assert as_commands("it is step 3: undo(to=3) or goto(3); after it step 7: goto(7)") == (
+        "it is step 3: :goto 3; after it step 7: :goto 7"
+    )
+    assert as_commands("commit() writes them") == ":commit writes them"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-COMMAND = [sys.executable, "-m", "mulligan.runtime.cli", "repl"]
+COMMAND = [sys.executable, "-m", "mulligan.runtime.main", "repl"]
 
 
 def pipe(text: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
