@@ -102,6 +102,8 @@ class Tools:
             return self._answer_again(call, finding)
         if finding.decision is Decision.ASK:
             finding = self._ask(call, finding)
+            if call.gone():  # an answer that came just when what had asked was taken back
+                raise Refused("whoever made this call waits no more, so it was not made")
         what, reversibility = (
             spelt(call),
             "reversible" if self._runs_statements(call) else _reversibility(call.tool),

@@ -26,8 +26,8 @@ PATIENCE = 24 * 3600.0
 #: lines of the timeline that a model is shown, the newest
 LINES = 60
 
-#: characters of a tool's docstring that a model is shown
-DOC = 2000
+#: characters of a tool's docstring that a model is shown, and of its signature
+DOC, SIGNATURE = 2000, 2000
 #: what is run in a session before an agent's first action there
 SETUP = "from tools import *"
 
@@ -149,4 +149,4 @@ def described(session: Session) -> Sequence[str]:
 def _described(tool: Tool) -> str:
     how = "async def" if tool.is_async else "def"
     doc = textwrap.indent(printable(tool.doc)[:DOC], "    ")
-    return f"{how} {tool.name}{one_line(str(tool.signature))}:" + (f"\n{doc}" if doc else "")
+    return f"{how} {tool.name}{one_line(str(tool.signature))[:SIGNATURE]}:" + (f"\n{doc}" if doc else "")

@@ -13,6 +13,8 @@ from mulligan.sandbox.printable import one_line
 
 #: names of the working folder that are told, and characters that remain of an observation that was shortened
 NAMES, REMAINS = 40, 200
+#: characters of all that is said of the tools
+TOLD = 60_000
 
 
 class Conversation:
@@ -25,7 +27,7 @@ class Conversation:
         self.on_message: Callable[[Message], None] = lambda message: None
         parts = [prompts.say("system"), prompts.say("controls" if controls else "no_controls")]
         if tools:
-            parts.append("\n\n".join([prompts.say("tools"), *tools]))
+            parts.append(f"{prompts.say('tools')}\n{fence(_bounded(tools), 'signatures and docstrings')}")
         if instructions:
             parts.append(instructions)
         self._messages: list[Message] = [{"role": "system", "content": "\n\n".join(parts)}]
@@ -78,6 +80,17 @@ class Conversation:
             self._messages[-1] = {**last, "content": f"{last['content']}\n\n{content}"}
         else:
             self._messages.append(message)
+
+
+def _bounded(tools: Sequence[str]) -> str:
+    told: list[str] = []
+    for each in tools:
+        if sum(map(len, told)) + len(each) > TOLD:
+            break
+        told.append(each)
+    more = len(tools) - len(told)
+    said = f"and {more:,} more: dir(tools) lists them, help(NAME) shows one"
+    return "\n\n".join([*told, *([said] if more else [])])
 
 
 def _long(message: Message) -> bool:

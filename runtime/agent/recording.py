@@ -46,7 +46,8 @@ class Recording:
     def open(cls, path: Path) -> Recording:
         """Raises RecordingInvalid."""
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            _end_line(descriptor)
         except OSError as error:
             raise RecordingInvalid(
                 f"{path}: {error.strerror}", hint="name a file that you can write"
@@ -100,6 +101,13 @@ class Recording:
         self._file.flush()
 
 
+def _end_line(descriptor: int) -> None:
+    """A last line that was cut off takes nothing of what comes after it."""
+    size = os.fstat(descriptor).st_size
+    if size and os.pread(descriptor, 1, size - 1) != b"\n":
+        os.write(descriptor, b"\n")
+
+
 def plain(value: Any) -> tuple[Any, bool]:
     """As JSON, and whether that is all of it: what JSON has no form for becomes its text."""
     try:
@@ -149,7 +157,7 @@ class Recorded:
 
 
 def read(path: Path) -> Recorded:
-    """Raises RecordingInvalid. A last line that was cut off is passed over."""
+    """Raises RecordingInvalid. A line that was cut off is passed over, where it was the last before a crash."""
     lines = list(_lines(path))
     if not lines or lines[0].get("type") != "begun" or lines[0].get("format") != FORMAT:
         raise RecordingInvalid(f"{path} is no recording of an agent", hint="name a file that --record wrote")
@@ -168,13 +176,19 @@ def _lines(path: Path) -> list[Mapping[str, Any]]:
         why = getattr(error, "strerror", None) or "not UTF-8"
         raise RecordingInvalid(f"{path}: {why}", hint="name a file that --record wrote") from error
     lines: list[Mapping[str, Any]] = []
+    cut: tuple[int, Exception] | None = None
     for number, text in enumerate(texts, 1):
+        if not text.strip():
+            continue
         try:
-            line = json.loads(text) if text.strip() else None
+            line, wrong = json.loads(text), None
         except (ValueError, RecursionError) as error:
-            if number == len(texts):
-                break
-            raise RecordingInvalid(f"{path}, line {number}: not JSON") from error
+            line, wrong = None, (number, error)
+        if cut is not None and not (isinstance(line, dict) and line.get("type") == "begun"):
+            raise RecordingInvalid(
+                f"{path}, line {cut[0]}: not JSON", hint="begin anew, without it"
+            ) from cut[1]
+        cut = wrong
         if isinstance(line, dict):
             lines.append(line)
     return lines

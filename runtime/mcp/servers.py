@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 #: seconds until a server must have answered, and for one call
 STARTING, CALLING = 30.0, 60.0
-#: tools that one server may have
-_MOST = 1000
+#: tools that one server may have, and answers in which it may list them
+_MOST, _PAGES = 1000, 100
 
 
 class MCPToolError(RuntimeError):
@@ -86,7 +86,13 @@ class MCPServer:
                 f"{self} has no tool {one_line(unknown[0])!r}, of which `effects` speaks",
                 hint=f"it has {one_line(', '.join(each.name for each in described))[:500]}",
             )
-        return [self._function(each) for each in described]
+        try:
+            return [self._function(each) for each in described]
+        except (ValueError, TypeError) as error:
+            raise McpUnusable(
+                f"the MCP server {self} describes a tool that cannot be read: {one_line(str(error))[:300]}",
+                hint="leave this server out, or tell whoever makes it",
+            ) from error
 
     def _function(self, described: Described) -> Callable[..., Any]:
         made, names = signature(described.input_schema)
@@ -162,6 +168,8 @@ class _Link:
         self._server = server
         self._ready: Future[list[Described]] = Future()
         self._loop: asyncio.AbstractEventLoop
+        self._task: asyncio.Task[None]
+        self._begun: bool
         self._end: asyncio.Event
         self._client: Client
         self._errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 for as long as the connection
@@ -197,9 +205,15 @@ class _Link:
 
     def close(self) -> None:
         with suppress(RuntimeError, AttributeError):
-            self._loop.call_soon_threadsafe(self._end.set)
+            self._loop.call_soon_threadsafe(self._stop)
         self._thread.join(10.0)
         self._errors.close()
+
+    def _stop(self) -> None:
+        """A server that has not begun is waited for no longer: it would be left behind."""
+        self._end.set()
+        if not self._begun:
+            self._task.cancel()
 
     def _run(self) -> None:
         try:
@@ -209,23 +223,30 @@ class _Link:
                 self._ready.set_exception(error)
 
     async def _hold(self) -> None:
-        self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
+        task = asyncio.current_task()
+        assert task is not None
+        self._task, self._begun = task, False
+        self._end, self._loop = asyncio.Event(), asyncio.get_running_loop()
         async with AsyncExitStack() as stack:
             client = await self._server._client(self._errors, stack)
             self._client = await stack.enter_async_context(client)
-            self._ready.set_result(await self._list())
+            listed = await self._list()
+            self._begun = True
+            self._ready.set_result(listed)
             await self._end.wait()
 
     async def _list(self) -> list[Described]:
         found: list[Described] = []
         cursor = None
-        while len(found) <= _MOST:
+        for _ in range(_PAGES):
             page = await self._client.list_tools(cursor=cursor)
             found += page.tools
             cursor = page.next_cursor
+            if len(found) > _MOST:
+                break
             if not cursor:
                 return found
-        raise ValueError(f"it has more than {_MOST:,} tools")
+        raise ValueError(f"it has more than {_MOST:,} tools, or does not end to list them")
 
     def _last_words(self) -> str:
         with suppress(OSError, ValueError):

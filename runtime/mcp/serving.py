@@ -191,9 +191,12 @@ class Server:
         try:
             while not running.step.done():
                 asked = asyncio.ensure_future(self._questions.get())
-                await asyncio.wait((running.step, asked), return_when=asyncio.FIRST_COMPLETED)
+                try:
+                    await asyncio.wait((running.step, asked), return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    if not asked.done():  # it would take the next action's question, and tell nobody
+                        asked.cancel()
                 if not asked.done():
-                    asked.cancel()
                     return None
                 question, answer = asked.result()
                 if answer.done():  # nobody needs it any more

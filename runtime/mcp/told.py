@@ -127,21 +127,30 @@ class Diffed(BaseModel):
 
 
 class Committed(BaseModel):
-    """What was written to the user's folder, and what was left alone because the user changed it too."""
+    """What was written to the user's folder, and what was left alone because the user changed it too. `databases` were
+    committed with it; of the requests that were held, `sent` have left now and `held` wait on."""
 
     applied: list[str]
     conflicts: list[str]
+    databases: list[str] = []
+    sent: list[str] = []
+    held: list[str] = []
 
     @classmethod
     def of(cls, done: Commit) -> Self:
         return cls(
             applied=_lines(f"{each.did} {_path(each.path)}" for each in done.applied),
             conflicts=_lines(_path(each.path) for each in done.conflicts),
+            databases=_lines(done.databases),
+            sent=_lines(map(str, done.sent)),
+            held=_lines(map(str, done.held)),
         )
 
     def text(self) -> str:
         lines = [f"{len(self.applied)} paths were written."]
         lines += self.applied + [f"left alone, the user changed it too: {line}" for line in self.conflicts]
+        lines += [f"the database {name} was committed" for name in self.databases]
+        lines += [*self.sent, *self.held]
         return "\n".join(lines)
 
 

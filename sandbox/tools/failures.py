@@ -14,9 +14,11 @@ from mulligan.sandbox.isolation import GUEST, RUN, WRITABLE
 #: characters of a text, and of a name
 _LONGEST, _NAME = 4000, 100
 _MARK = "(a path of the host)"
-#: an absolute path, up to a quote, a bracket or a space; not what follows another scheme, as in https://
+#: an absolute path, up to a quote, a bracket, a colon or a space; not what follows another scheme, as in https://
 _END = r"\s'\"`<>|;,(){}\[\]"
-_PATH = re.compile(rf"file:/[^{_END}]*|(?<![\w/:.~<])/(?:[^{_END}:/]+/?)+|(?<![\w/])~[\w.-]*/[^{_END}:]*")
+_PATH = re.compile(
+    rf"file:/[^{_END}]*|(?<![\w/.~<])(?<!:(?=//))/(?:[^{_END}:/]+/?)+|(?<![\w/])~[\w.-]*/[^{_END}:]*"
+)
 _QUOTED = re.compile(r"(['\"`])(/[^'\"`\n]*)\1")
 _INSIDE = (*WRITABLE.values(), RUN, GUEST)
 

@@ -148,6 +148,8 @@ class ToolServer:
                 admitted = self._admit(call)
             except _NotMade as error:
                 return self._say(sock, {"error": error.failure}, ())
+            except Exception as error:  # of a validator of the embedder's: it ends no thread of ours
+                return self._say(sock, {"error": self._presented(error)}, ())
             if isinstance(admitted, Recorded):
                 return self._say(sock, admitted.answer, admitted.parts)
             self._make(sock, call, admitted)
@@ -229,7 +231,7 @@ class ToolServer:
         try:
             answer = {"result": pack(result, parts)}
             framed = wire.frame(answer, parts)
-        except (Unpackable, ValueError) as error:
+        except Exception as error:  # Unpackable, or whatever the value's own code raises
             return replace(
                 self._raised(TypeError(f"its result cannot be handed over: {error}"), pending), **made
             )
@@ -239,9 +241,12 @@ class ToolServer:
         return Ended(how="returned", seconds=pending.seconds, answer=answer, parts=tuple(parts), **made)
 
     def _raised(self, error: BaseException, pending: Pending) -> Ended:
-        failure = failures.presented(error, self._overseer.without_secrets)
+        failure = self._presented(error)
         why = f"{failure['name']}: {failure['text']}"
         return Ended(how="raised", seconds=pending.seconds, answer={"error": failure}, why=why)
+
+    def _presented(self, error: BaseException) -> failures.Failure:
+        return failures.presented(error, self._overseer.without_secrets)
 
     def _leaving(self, call: Call, number: int) -> Callable[[Pending, Reason], None]:
         def leave(pending: Pending, why: Reason) -> None:

@@ -121,7 +121,8 @@ class Tool:
             variable = each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
             if name not in given and not variable and each.default is _EMPTY:
                 raise BadArguments(f"{self.name}() lacks the argument {name!r}")
-            if name in given and variable and not isinstance(given[name], dict | list | tuple):
+            wanted = dict if each.kind is each.VAR_KEYWORD else list | tuple
+            if name in given and variable and not isinstance(given[name], wanted):
                 raise BadArguments(f"{self.name}(): {name} is no collection of arguments")
         ordered = {name: given[name] for name in parameters if name in given}
         return inspect.BoundArguments(self.signature, ordered)

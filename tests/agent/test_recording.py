@@ -87,6 +87,10 @@ def test_a_recording_that_a_crash_cut_off_is_read(session: Session, tmp_path: Pa
     record(session, path, ONE)
     path.write_bytes(path.read_bytes()[:-cut])
     assert read(path).task == "count"
+    record(session, path, TWO)  # what comes after is not lost to it
+    assert [each.source for each in read(path).standing] == [
+        TWO.removeprefix("```python\n").removesuffix("\n```")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from pydantic import AfterValidator
 
 import mulligan
 from mulligan import Session
@@ -27,12 +29,32 @@ def total(values: list[int]) -> int:
 
 def secretive() -> None:
     raise RuntimeError(
-        "cannot open '/root/.config/keys' (~alice/db, file:///etc/passwd, /var/lib/x/y) \x1b]0;x\x07"
+        "cannot open '/root/.config/keys' (~alice/db, file:///etc/passwd, /var/lib/x/y; "
+        "x:/root/late, https://var/page) \x1b]0;x\x07"
     )
 
 
 def large() -> str:
     return "x" * 10_000_000
+
+
+def several(**values: int) -> str:
+    CALLED.append(values)
+    return "recorded"
+
+
+def picky(value: Annotated[str, AfterValidator({"a": "b"}.__getitem__)]) -> str:
+    CALLED.append(value)
+    return "recorded"
+
+
+@dataclasses.dataclass
+class Half:
+    a: int
+
+
+def half() -> Any:
+    return object.__new__(Half)
 
 
 def held() -> str:
@@ -76,7 +98,7 @@ def call(value, parts=(), name="record"):
 
 @pytest.fixture(scope="module")
 def opened(isolation: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
-    tools: list[Callable[..., Any]] = [record, total, secretive, large, held]
+    tools: list[Callable[..., Any]] = [record, total, several, picky, half, secretive, large, held]
     with mulligan.open(isolation=isolation, state=tmp_path_factory.mktemp("state"), tools=tools) as session:
         assert session.run(BY_HAND).outcome.kind == "completed"
         yield session
@@ -172,6 +194,18 @@ for given in ('{"values": ["x"]}', '{"values": [1], "self": 2}', '{}', '{"values
     assert CALLED == []
 
 
+def test_what_fails_outside_of_a_function_is_answered_and_costs_no_thread(session: Session) -> None:
+    source = """
+for _ in range(4):
+    print(send(frame('{"tool": "several", "arguments": {"values": [1]}}')), call('"x"', name="picky"), sep="|")
+    print(send(frame('{"tool": "half", "arguments": {}}')))
+"""
+    lines = said(session, source)
+    assert lines[0] == "several(): values is no collection of arguments|'x'"
+    assert lines[1] == "its result cannot be handed over: 'Half' object has no attribute 'a'"
+    assert lines == lines[:2] * 4 and CALLED == []
+
+
 def test_the_text_of_an_exception_tells_no_path_of_the_host_and_drives_no_terminal(session: Session) -> None:
     outcome = session.run("from tools import secretive; secretive()").outcome
     assert outcome.error is not None
@@ -179,7 +213,8 @@ def test_the_text_of_an_exception_tells_no_path_of_the_host_and_drives_no_termin
     assert outcome.error.name == "RuntimeError" and outcome.error.value.startswith(
         "cannot open '(a path of the host)'"
     )
-    for kept in ("/root", "keys", "alice", "passwd", "/var/lib", "tool.py", "server.py", __file__):
+    assert "https://var/page" in shown
+    for kept in ("/root/", "late", "keys", "alice", "passwd", "/var/lib", "tool.py", "server.py", __file__):
         assert kept not in shown
     stands = [str(each) for each in session.timeline.nodes.values()] + [
         str(each) for each in session.reach(0).stands

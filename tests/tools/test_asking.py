@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from pathlib import Path
 
 import mulligan
@@ -50,6 +52,35 @@ def test_a_call_waits_for_a_person_and_their_answer_covers_what_it_says(
         "step 1 would call:" in text and "send(to='a@a.org', text='\\x1b[2J')" in text and "\x1b" not in text
     )
     assert "a message cannot be taken back" in text and asked[0].scope == "tool send"
+
+
+def test_a_yes_that_comes_when_nobody_waits_any_more_calls_nothing(
+    any_isolation: str, tmp_path: Path
+) -> None:
+    CALLED.clear()
+    hung_up = threading.Event()
+
+    async def approve(question: mulligan.Question) -> mulligan.Answer:
+        await asyncio.to_thread(hung_up.wait, 60)
+        return mulligan.Answer("once")
+
+    def heard(event: object) -> None:
+        hung_up.set()
+
+    source = """
+import json, socket, struct
+text = json.dumps({"tool": "send", "arguments": {"to": "a@a.org"}}).encode()
+with socket.socket(socket.AF_UNIX) as sock:
+    sock.connect("/run/mulligan/tools.sock")
+    sock.sendall(struct.pack("!II", len(text), 0) + text)
+print("hung up", flush=True)
+"""
+    policy = parse_policy(RULES, origin="rules.yaml")
+    how = {"isolation": any_isolation, "state": tmp_path}
+    with mulligan.open(**how, policy=policy, tools=[send], approve=approve) as session:  # type: ignore[arg-type]
+        assert session.run(source, on_event=heard).outcome.kind == "completed"
+        session.undo()
+    assert hung_up.is_set() and CALLED == []
 
 
 def test_where_nobody_can_be_asked_it_is_denied_and_the_session_says_so(
