@@ -18,7 +18,11 @@ from mulligan.policies.patterns import PYPI, Package, plain_name
 _INDEX, _FILES = "pypi.org", "files.pythonhosted.org"
 _PAGES = ("simple", "+simple")
 _WHEEL = ".whl"
-_ARCHIVES = (".tar.gz", ".tgz", ".zip", ".tar.bz2", ".tar.xz", ".egg", ".exe")
+#: all that installers unpack (pip: utils/filetypes.py), longer endings first
+_ARCHIVES = (
+    *(".tar.gz", ".tar.bz2", ".tar.xz", ".tar.lzma", ".tar.lz", ".tar.z", ".tar"),
+    *(".tgz", ".tbz", ".txz", ".tlz", ".zip", ".egg", ".exe"),
+)
 _READS = ("GET", "HEAD")
 _DASH = re.compile(r"-(?=v?[0-9])")
 
@@ -31,10 +35,11 @@ def packages_in(asked: Request, sources: Collection[str]) -> tuple[Package, ...]
     """Empty where it is about none. `sources` are those that a rule names: all files there are packages."""
     if asked.method not in _READS:
         return ()
-    source, segments = source_of(asked.host), asked.path.split("/")[1:]
+    # what follows a semicolon is no part of the name to some servers
+    source, segments = source_of(asked.host), [each.partition(";")[0] for each in asked.path.split("/")[1:]]
     if segments and not segments[-1]:
         segments.pop()
-    name = segments[-1].removesuffix(".metadata") if segments else ""
+    name = segments[-1].lower().removesuffix(".metadata") if segments else ""
     if name.endswith(_WHEEL) or (source in sources and name.endswith(_ARCHIVES)) or asked.host == _FILES:
         return tuple(_named(name, source)) or (Package("", source, ""),)
     if len(segments) > 1 and segments[-2] in _PAGES:

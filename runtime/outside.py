@@ -113,6 +113,10 @@ class Outside:
         stands = (*back.stands, *left_out, *self._failed, *since, *gone)
         return replace(back, stands=stands, taken_back=tuple(self._taken_back))
 
+    @property
+    def has_databases(self) -> bool:
+        return self._databases is not None
+
     def commit(self) -> tuple[str, ...]:
         """The names of the databases that were committed. Raises DatabaseLost."""
         return () if self._databases is None else self._databases.commit()

@@ -440,8 +440,9 @@ class Session:
 
     def _commit(self, progress: committing.Progress | None, send: bool | None = None) -> Commit:
         waiting = self._waiting()
-        if waiting and self._baseline.source is None:  # there is nothing but requests
+        if (waiting or self._has_databases()) and self._baseline.source is None:  # nothing else
             done = Commit(applied=(), conflicts=(), patch=None, baseline=self._baseline)
+            done = self._with_databases(done)
         else:
             done = self._commit_files(progress)
         if waiting and (send or (send is None and not done.conflicts)):
@@ -472,13 +473,20 @@ class Session:
         )
         self._baseline = done.baseline
         self._commits.append(done)
-        return done if self._outside is None else replace(done, databases=self._commit_outside(self._outside))
+        return self._with_databases(done)
 
-    def _commit_outside(self, outside: Outside) -> tuple[str, ...]:
+    def _has_databases(self) -> bool:
+        return self._outside is not None and self._outside.has_databases
+
+    def _with_databases(self, done: Commit) -> Commit:
         """After the files, which can be put back where this fails."""
+        if self._outside is None:
+            return done
         try:
-            return outside.commit()
+            return replace(done, databases=self._outside.commit())
         except DatabaseLost as error:
+            if self._baseline.source is None:
+                raise CommitFailed(error.message, hint=error.hint) from error
             self._uncommit()
             raise CommitFailed(f"{error.message}; your folder was put back", hint=error.hint) from error
 

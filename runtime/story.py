@@ -166,6 +166,8 @@ class Story:
                 self._outside.begin(step)
             verdict = judge_proposal(self._policy, action.source)
             if verdict.decision is not Decision.ALLOW:
+                if self._outside is not None:
+                    self._outside.end(step)
                 self.settle()
                 return self._refuse(ticket, step, action, verdict)
             twin = self._checkpoints.name_twin()

@@ -139,8 +139,10 @@ class Tools:
     def _ask(self, call: Call, finding: Finding) -> Finding:
         return self._decide(call.tool.name, spelt(call, whole=True), finding, call.gone)
 
-    def _ask_about_statement(self, name: str, text: str, finding: Finding) -> Finding:
-        return self._decide(name, one_line(text), finding, lambda: False)
+    def _ask_about_statement(
+        self, name: str, text: str, finding: Finding, gone: Callable[[], bool]
+    ) -> Finding:
+        return self._decide(name, one_line(text), finding, gone)
 
     def _decide(self, name: str, asked: str, finding: Finding, gone: Callable[[], bool]) -> Finding:
         question, matter = self._approvals.about_call(self._effects.step, name, asked, finding)

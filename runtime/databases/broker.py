@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from mulligan.runtime.databases.database import Database
@@ -22,6 +24,8 @@ from mulligan.sandbox.printable import one_line
 #: statements of a session, and characters of their texts, that are kept to be run again
 _MOST, _MOST_TEXT = 10_000, 16 << 20
 _SHOWN = 20
+#: seconds in which the server ends what is cancelled, before the connection is broken
+_PATIENCE = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,6 @@ class Ran:
 
     text: str
     parameters: Parameters
-    wrote: bool
     digest: bytes
 
 
@@ -59,6 +62,8 @@ class Broker:
         #: steps whose statements are no longer all known
         self._forgotten: set[int] = set()
         self._kept = [0, 0]
+        self._wrote: set[int] = set()
+        self._timeout = database.timeout
         #: steps of which something was committed, for good
         self._committed: set[int] = set()
 
@@ -71,9 +76,13 @@ class Broker:
         self._transaction.cancel()
 
     def settle(self) -> None:
-        """End what runs, and wait until it has ended."""
+        """End what runs, and wait until it has ended. A server that does not end it is left."""
+        patient = time.monotonic() + _PATIENCE
         while not self._lock.acquire(timeout=0.1):
-            self._transaction.cancel()
+            if time.monotonic() < patient:
+                self._transaction.cancel()
+            else:
+                self._transaction.sever()
         self._lock.release()
 
     def close(self) -> None:
@@ -83,11 +92,18 @@ class Broker:
             self._transaction.close()
 
     def run(
-        self, step: int, text: str, parameters: Parameters, may: Callable[[frozenset[str]], None]
+        self,
+        step: int,
+        text: str,
+        parameters: Parameters,
+        may: Callable[[frozenset[str]], None],
+        begins: Callable[[], None] = lambda: None,
     ) -> Answer:
         """As Transaction.run; it belongs to this step, which is the last one. After a lost connection the first
-        statement says that what was not committed is gone, and those after it begin anew."""
+        statement says that what was not committed is gone, and those after it begin anew. `begins` is called when its
+        turn has come, and raises where it comes too late."""
         with self._lock:
+            begins()
             if not self._transaction.is_open:
                 self._transaction.open()
             try:
@@ -105,20 +121,20 @@ class Broker:
         self._marks.append(_Mark(step, savepoint, self._transaction.mark(savepoint)))
 
     def _note(self, step: int, text: str, parameters: Parameters, answer: Answer) -> None:
+        self._defined |= "define" in answer.kinds
+        wrote = answer.kinds != {"read"} or self._defined
+        if wrote:
+            self._wrote.add(step)
         size = len(text) + len(repr(parameters))
         if self._kept[0] >= _MOST or self._kept[1] + size > _MOST_TEXT:
             self._forgotten.add(step)
             return
         self._kept = [self._kept[0] + 1, self._kept[1] + size]
-        self._defined |= "define" in answer.kinds
-        ran = Ran(text, parameters, answer.kinds != {"read"} or self._defined, _digest(answer))
-        self._ran.setdefault(step, []).append(ran)
+        self._ran.setdefault(step, []).append(Ran(text, parameters, _digest(answer)))
 
     def _forget_transaction(self) -> str:
         """The connection broke: all that was not committed is gone. Of which steps, in words."""
-        steps = [
-            str(mark.step) for mark in self._marks if any(ran.wrote for ran in self._ran.get(mark.step, ()))
-        ]
+        steps = [str(mark.step) for mark in self._marks if mark.step in self._wrote]
         self._marks.clear()
         return f"; with it what step {', '.join(steps[:_SHOWN])} wrote" if steps else ""
 
@@ -137,6 +153,10 @@ class Broker:
                 return self._go_to(way)
             except DatabaseLost as error:
                 return (f"{self._gone(error).message}: what was not committed is gone",)
+            except StatementFailed as error:  # all is rolled back then; what is on the way is run again
+                self._transaction.close()
+                gone = f"{error.message}; what was not committed was rolled back{self._forget_transaction()}"
+                return (f"database {self.name}: {gone}", *self._go_to(way))
 
     def _go_to(self, way: Sequence[int]) -> tuple[str, ...]:
         wanted = set(way)
@@ -153,23 +173,22 @@ class Broker:
             del self._marks[keep:]
         here = {mark.step for mark in self._marks} | self._committed
         for step in way:
-            if step not in here and step in self._ran:
+            if step not in here and step in self._wrote:
                 stands += self._again(step)
         return tuple(stands)
 
     def _again(self, step: int) -> list[str]:
         """Run a step's statements again."""
-        if not any(ran.wrote for ran in self._ran[step]) and step not in self._forgotten:
-            return []
         if not self._transaction.is_open:
             self._transaction.open()
         self._mark(step)
         said = [f"database {self.name}: the statements of step {step} were run again"]
         if step in self._forgotten:
             said.append(f"database {self.name}: not all statements of step {step} were kept to be run again")
-        for ran in self._ran[step]:
+        for ran in self._ran.get(step, ()):
             try:
-                answer = self._transaction.run(ran.text, ran.parameters, lambda kinds: None)
+                with self._in_time():
+                    answer = self._transaction.run(ran.text, ran.parameters, lambda kinds: None)
             except (StatementFailed, DatabaseRefused) as error:
                 said.append(f"database {self.name}: {_short(ran.text)} failed now: {error.message}")
                 continue
@@ -177,10 +196,21 @@ class Broker:
                 said.append(f"database {self.name}: {_short(ran.text)} gave something else now")
         return said[:_SHOWN]
 
+    @contextmanager
+    def _in_time(self) -> Iterator[None]:
+        """A statement that takes longer is cancelled: it may wait for somebody's lock now."""
+        timer = threading.Timer(self._timeout, self._transaction.cancel)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
     @property
     def pending(self) -> bool:
         """Whether there is something to commit."""
-        return any(ran.wrote for mark in self._marks for ran in self._ran.get(mark.step, ()))
+        return any(mark.step in self._wrote for mark in self._marks)
 
     def commit(self) -> None:
         """Raises DatabaseLost; whether it was committed is then not known."""
@@ -191,16 +221,14 @@ class Broker:
                 self._transaction.commit()
             except StatementFailed as error:  # a constraint that was deferred: the server has rolled all back
                 self._transaction.close()
-                self._forget_transaction()
                 raise DatabaseLost(
-                    f"database {self.name}: not committed, and rolled back: {error.message}",
+                    f"database {self.name}: not committed, and rolled back: {error.message}"
+                    f"{self._forget_transaction()}",
                     hint="undo to before the statements that broke it, and redo what was right",
                 ) from None
             except DatabaseLost as error:
                 raise self._gone(error) from None
-            self._committed |= {
-                mark.step for mark in self._marks if any(ran.wrote for ran in self._ran.get(mark.step, ()))
-            }
+            self._committed |= {mark.step for mark in self._marks if mark.step in self._wrote}
             self._marks.clear()
 
 

@@ -23,8 +23,9 @@ from mulligan.sandbox.tools.declared import tool
 from mulligan.sandbox.tools.errors import Denied, Refused
 from mulligan.sandbox.tools.tool import Tool
 
-#: asks a person whether a statement is kept, given its database, its text, and the rule that asks
-Ask = Callable[[str, str, Finding], Finding]
+#: asks a person whether a statement is kept, given its database, its text, the rule that asks, and what says whether
+#: nobody needs the answer any more
+Ask = Callable[[str, str, Finding, Callable[[], bool]], Finding]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Databases:
         self._policy, self._handed = policy, tuple(handed)
         self._brokers: dict[str, Broker] = {}
         self._step: int | None = None
-        self.ask: Ask = lambda name, text, finding: finding
+        self.ask: Ask = lambda name, text, finding, gone: finding
         for database in self._handed:
             if database.name in self._brokers:
                 raise ToolInvalid(f"two databases are called {database.name}", hint="give one another name")
@@ -84,12 +85,18 @@ class Databases:
             if step is None:
                 raise Refused(_LATE)
 
-            def may(kinds: frozenset[str]) -> None:
-                if self._step != step:
-                    raise Refused(_LATE)
-                self._may(broker.name, statement, kinds)
+            def gone() -> bool:
+                return self._step != step
 
-            answer = broker.run(step, statement, parameters, may)
+            def in_time() -> None:
+                if gone():
+                    raise Refused(_LATE)
+
+            def may(kinds: frozenset[str]) -> None:
+                in_time()
+                self._may(broker.name, statement, kinds, gone)
+
+            answer = broker.run(step, statement, parameters, may, in_time)
             return Rows(
                 columns=list(answer.columns), rows=list(answer.rows), count=answer.count, status=answer.status
             )
@@ -97,12 +104,12 @@ class Databases:
         run.__doc__ = _DOC.format(name=broker.name)
         return run
 
-    def _may(self, name: str, text: str, kinds: frozenset[str]) -> None:
+    def _may(self, name: str, text: str, kinds: frozenset[str], gone: Callable[[], bool]) -> None:
         """Raises Denied. What would be held until the commit is held by the transaction anyway."""
         for kind in sorted(kinds):
             finding = self._judge(name, kind)
             if finding.decision is Decision.ASK:
-                finding = self.ask(name, text, finding)
+                finding = self.ask(name, text, finding, gone)
             if finding.decision not in (Decision.ALLOW, Decision.HOLD):
                 instead = f"; instead: {finding.instead}" if finding.instead else ""
                 raise Denied(
@@ -139,10 +146,14 @@ class Databases:
 
     def commit(self) -> tuple[str, ...]:
         """Commit each that was written to; their names. Raises DatabaseLost: those before it are committed."""
-        done = []
+        done: list[str] = []
         for name, broker in self._brokers.items():
             if broker.pending:
-                broker.commit()
+                try:
+                    broker.commit()
+                except DatabaseLost as error:
+                    before = f"; {', '.join(done)} had been committed and stays so" if done else ""
+                    raise DatabaseLost(f"{error.message}{before}", hint=error.hint) from None
                 done.append(name)
         return tuple(done)
 

@@ -11,7 +11,9 @@ the server refuses by itself inside of a transaction.
 
 from __future__ import annotations
 
+import os
 import re
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -39,18 +41,18 @@ _SPACE = re.compile(r"(?:\s|--[^\n]*(?:\n|$)|\()+")
 _LONGEST = 1_000_000
 _ODD = re.compile("[\ud800-\udfff]")
 
-#: rows that this transaction has inserted, updated and deleted, and those of the catalogs, which tables are defined by
+#: rows that this transaction has inserted, updated and deleted, in tables and in the catalogs (schema 11), which tables
+#: are defined by. All names are whole here and below: what an agent calls pg_class, or =, is not asked
 _COUNTS = """
-SELECT coalesce(sum(pg_stat_get_xact_tuples_inserted(oid)) FILTER (WHERE NOT own), 0)::bigint,
-       coalesce(sum(pg_stat_get_xact_tuples_updated(oid)) FILTER (WHERE NOT own), 0)::bigint,
-       coalesce(sum(pg_stat_get_xact_tuples_deleted(oid)) FILTER (WHERE NOT own), 0)::bigint,
-       coalesce(sum(pg_stat_get_xact_tuples_inserted(oid) + pg_stat_get_xact_tuples_updated(oid)
-                    + pg_stat_get_xact_tuples_deleted(oid)) FILTER (WHERE own), 0)::bigint
-FROM (SELECT oid, relnamespace = 'pg_catalog'::regnamespace AS own FROM pg_class WHERE relkind IN ('r', 'm')) AS tables
+SELECT relnamespace OPERATOR(pg_catalog.=) 11::pg_catalog.oid,
+       pg_catalog.sum(pg_catalog.pg_stat_get_xact_tuples_inserted(oid))::pg_catalog.int8,
+       pg_catalog.sum(pg_catalog.pg_stat_get_xact_tuples_updated(oid))::pg_catalog.int8,
+       pg_catalog.sum(pg_catalog.pg_stat_get_xact_tuples_deleted(oid))::pg_catalog.int8
+FROM pg_catalog.pg_class WHERE relkind OPERATOR(pg_catalog.=) ANY (ARRAY['r', 'm']::pg_catalog."char"[]) GROUP BY 1
 """
 _KEPT_OUTSIDE = """
-SELECT quote_ident(schemaname) || '.' || quote_ident(sequencename), last_value FROM pg_sequences
-WHERE has_schema_privilege(quote_ident(schemaname), 'USAGE') ORDER BY 1 LIMIT 1000
+SELECT pg_catalog.format('%I.%I', schemaname, sequencename), last_value FROM pg_catalog.pg_sequences
+WHERE pg_catalog.has_schema_privilege(schemaname::pg_catalog.text, 'USAGE') ORDER BY 1 LIMIT 1000
 """
 _WHO = """
 SELECT rolsuper OR rolcreaterole OR rolreplication OR rolbypassrls
@@ -122,6 +124,14 @@ class Transaction:
             with suppress(psycopg.Error):
                 connection.cancel_safe(timeout=5)
 
+    def sever(self) -> None:
+        """Break the connection, where the server does not even cancel; whoever waits for it is told. From any."""
+        with self._lock:
+            connection = self._connection
+        if connection is not None:
+            with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as sock:
+                sock.shutdown(socket.SHUT_RDWR)
+
     # -- savepoints --------------------------------------------------------------------------------------------
 
     def mark(self, savepoint: str) -> Mapping[str, int]:
@@ -134,9 +144,14 @@ class Transaction:
         """Take back all since the savepoint, which stays. What no rollback moves, in words; `then` is what `mark`
         told."""
         with self._alive() as connection:
-            now = dict(connection.execute(_KEPT_OUTSIDE))
+            try:
+                now = dict(connection.execute(_KEPT_OUTSIDE))
+            except psycopg.Error:  # a cancel that came late, or the transaction had failed before
+                now = None
             connection.execute(f"ROLLBACK TO SAVEPOINT {savepoint}".encode())
             here = {name for name, _ in connection.execute(_KEPT_OUTSIDE)}
+        if now is None:
+            return (f"database {self.name}: which sequences were moved is not known",)
         return tuple(
             f"database {self.name}: sequence {one_line(str(name))} stays at {value:,}"
             for name, value in now.items()
@@ -144,9 +159,11 @@ class Transaction:
         )
 
     def commit(self) -> None:
-        """Make all of it last, and begin again. Raises DatabaseLost; then whether it was committed is not known."""
+        """Make all of it last, and begin again. Raises DatabaseLost; then whether it was committed is not known.
+        Raises StatementFailed where the server has rolled all back instead."""
         with self._alive() as connection:
-            connection.execute("COMMIT")
+            if (said := connection.execute("COMMIT").statusmessage) != "COMMIT":
+                raise StatementFailed(f"the server said {one_line(said or 'nothing')[:100]}")
             connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
 
     # -- statements --------------------------------------------------------------------------------------------
@@ -169,13 +186,14 @@ class Transaction:
                 raise
             if may_read:
                 return self._keep(connection, answer, frozenset({"read"}), may)
-            before = self._counts(connection)
             try:
+                before = self._counts(connection)
                 answer = self._execute(connection, text, parameters)
+                kinds = _kinds_of(kind, before, self._counts(connection))
             except BaseException as error:
                 self._abandon(connection, error)
                 raise
-            return self._keep(connection, answer, _kinds_of(kind, before, self._counts(connection)), may)
+            return self._keep(connection, answer, kinds, may)
 
     def _execute(
         self, connection: psycopg.Connection[tuple[Any, ...]], text: str, parameters: Parameters
@@ -200,10 +218,10 @@ class Transaction:
     ) -> Answer:
         try:
             may(kinds)
+            connection.execute("RELEASE SAVEPOINT mulligan_try")
         except BaseException as error:
             self._abandon(connection, error)
             raise
-        connection.execute("RELEASE SAVEPOINT mulligan_try")
         return replace(answer, kinds=kinds)
 
     def _abandon(self, connection: psycopg.Connection[tuple[Any, ...]], error: BaseException) -> None:
@@ -214,7 +232,13 @@ class Transaction:
                 connection.execute("RELEASE SAVEPOINT mulligan_try")
 
     def _counts(self, connection: psycopg.Connection[tuple[Any, ...]]) -> tuple[int, ...]:
-        return tuple(connection.execute(_COUNTS, prepare=True).fetchone() or (0, 0, 0, 0))
+        own, others = (0, 0, 0), (0, 0, 0)
+        for is_own, *counts in connection.execute(_COUNTS, prepare=True):
+            if is_own:
+                own = tuple(counts)
+            else:
+                others = tuple(counts)
+        return (*others, sum(own))
 
     @contextmanager
     def _alive(self) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:

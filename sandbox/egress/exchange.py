@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
@@ -232,11 +231,13 @@ class Exchanges:
             tally.sent += len(piece)
             try:
                 far.send(*_written(out, piece))
-            except Gone:
-                head.close = True
+            except Gone:  # whatever comes next on it might be read as the rest of this body
+                head.close, self._plain = True, False
                 return
-        with suppress(Gone):
+        try:
             far.send(out.send(h11.EndOfMessage()) or b"")
+        except Gone:
+            head.close, self._plain = True, False
 
     def _body_of_asker(self, head: Head, tally: _Tally) -> Iterator[Piece]:
         try:

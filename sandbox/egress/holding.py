@@ -33,6 +33,8 @@ def hold(parts: Parts, wire: Wire, head: Head, asked: Asked, judgement: Judgemen
             asked, Judgement(allowed=False, rule=judgement.rule, reason=why, instead="send requests")
         )
     parcel = Parcel(asked=asked, headers=tuple(head.forwarded()), body=_whole(wire, head))
+    if wire.is_cut:  # its step was undone while the body came
+        raise Gone("whoever asked was cut off")
     number = parts.keep(parcel, judgement)
     told = {
         "held": number,

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import suppress
+from queue import Queue
+
 from tests.egress.client import Client
 from tests.egress.conftest import Opened
-from tests.egress.servers import Names, Rules, Server
+from tests.egress.servers import Handler, Names, Rules, Server, serving
 
+from mulligan.sandbox.egress.bounds import Bounds
 from mulligan.sandbox.egress.judgement import Asked, Judgement
 
 
@@ -56,6 +61,34 @@ def test_one_that_may_lead_to_this_host_serves_no_request_that_may_not(
     _asked(client, server, path="/spelt")
     host = f"site.test:{server.port}"
     assert client.ask(f"http://{host}/other").json["rule"] == "network.addresses"
+
+
+def test_one_that_has_half_a_body_is_not_kept(opened: Opened) -> None:
+    given_up, came = threading.Event(), Queue[bytes]()
+
+    class _Late(Handler):
+        """Answers before it has read the body, and reads on when it was given up."""
+
+        def do_POST(self) -> None:
+            self._answer(b"ok")
+            given_up.wait()
+            found, piece = b"", b"x"
+            while piece and b"GET " not in found:
+                piece = self.connection.recv(1 << 20)
+                found = found[-10:] + piece
+            came.put(found)
+
+    with serving(handler=_Late) as server:
+        client = opened(bounds=Bounds(quiet=0.5))
+        host = f"site.test:{server.port}"
+        head = f"POST http://{host}/ HTTP/1.1\r\nHost: {host}\r\nContent-Length: {1 << 30}\r\n\r\n"
+        with client.connect() as sock, suppress(OSError):
+            sock.sendall(head.encode())
+            while True:
+                sock.sendall(b"x" * (1 << 20))
+        given_up.set()
+        _asked(client, server)
+        assert b"GET " not in came.get(timeout=60)
 
 
 def test_nothing_is_kept_when_a_session_goes_back(opened: Opened, server: Server) -> None:
