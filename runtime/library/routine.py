@@ -63,8 +63,9 @@ class Routine:
         return write_header(self.contract) + "\n" + self.text
 
     def changed(self, **changes: object) -> Routine:
-        """The same text under another contract, sealed."""
-        return replace(self, contract=replace(self.contract, **changes).sealed(self.text, self.key))  # type: ignore[arg-type]
+        """The same text under another contract, sealed. What an edited file says of its state is not sealed with it."""
+        made = replace(self.contract, **{"state": self.state, **changes})  # type: ignore[arg-type]
+        return replace(self, contract=made.sealed(self.text, self.key))
 
 
 def make_routine(contract: Contract, text: str, key: bytes = b"") -> Routine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
@@ -35,13 +36,18 @@ def user_key() -> bytes:
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
         file.write(secrets.token_bytes(_KEY))
+        file.flush()
+        os.fsync(file.fileno())
     try:
         os.link(beside, path)  # from here on it is the key; another process may have been first
     except FileExistsError:
         pass
     finally:
         beside.unlink()
-    return path.read_bytes()
+    key = path.read_bytes()
+    if len(key) != _KEY:  # under one that others can guess, anybody could seal trust
+        raise OSError(errno.EINVAL, f"the key {path} is damaged: remove it, and trust your routines again")
+    return key
 
 
 def personal_shelf() -> Path:

@@ -236,3 +236,24 @@ def test_an_index_in_use_by_two_is_one(shelf: Shelf, tmp_path: Path) -> None:
     assert sqlite3.connect(index_of(shelf.folder, tmp_path / "state", user_key())).execute(
         "PRAGMA integrity_check"
     ).fetchone() == ("ok",)
+
+
+def test_what_is_noted_of_an_edited_file_does_not_make_it_trusted_again(shelf: Shelf) -> None:
+    shelf.propose(routine())
+    shelf.trust("slugify", "by a test", "")
+    file = shelf.folder / "slugify.py"
+    file.write_text(file.read_text().replace("lower", "upper"))
+    noted = shelf.note(shelf.get("slugify"), "", tried="its trial failed")
+    assert (noted.edited, noted.state) == (False, "candidate")
+    assert [(row.name, row.state) for row in shelf.rows()] == [("slugify", "candidate")]
+
+
+@pytest.mark.parametrize("left", [b"", b"short"])
+def test_a_key_that_was_cut_short_seals_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: bytes
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    user_key()
+    (tmp_path / "mulligan" / "library.key").write_bytes(left)
+    with pytest.raises(ShelfUnusable, match="damaged"):
+        Shelf.open(tmp_path / "shelf", tmp_path / "state", create=True)
