@@ -118,6 +118,8 @@ class Checkpoints:
     def _finish(self, pending: Pending, look: Survey) -> None:
         look.finish()
         pending.seen = self._unusual(look.seen)
+        if pending.seen.get("sockets"):
+            pending.sockets = look.sockets
         add_bystanders(pending.seen, [pid for pid, _ in pending.bystanders])
         alone = not pending.bystanders and _only_thread(pending.seen)
         pending.quiet = self._no_links() and alone and not pending.restless

@@ -21,7 +21,7 @@ from typing import Any
 import zmq
 from zmq.backend import zmq_poll
 
-from . import channel, memory, processes
+from . import channel, memory, ports, processes
 from .active import Active, spawn
 from .checkpoints import Checkpoints, names_in
 from .entry import Config, admit, confine, report, report_probes
@@ -71,6 +71,7 @@ class Supervisor:
         self.info: dict[str, Any] | None = None
         self.spoken: deque[bytes] = deque(maxlen=64)  # before the kernel was ready: why it did not start
         self.waking: tuple[Request, float] | None = None
+        self.held: set[int] = set()  # sockets that it will not have, and others hold
         self.handlers: dict[str, Callable[[Request], None]] = {
             "kernel_info_request": self.on_kernel_info,
             "interrupt_request": self.on_interrupt,
@@ -364,6 +365,7 @@ class Supervisor:
         if twin is None:
             self.info = None
             self.kernel = str(request.content.get("kernel") or self.kernel)
+            self.held = self.twins.sockets()
             self.start_worker()
         else:
             self.wake(name, twin)
@@ -375,6 +377,7 @@ class Supervisor:
         self.worker, self.why = worker, ""
         self.killed_before = memory.killed()
         self.twins.succeed(name, ours)
+        self.held = self.twins.sockets() - twin.sockets
         worker.signal(signal.SIGCONT)  # somebody may have stopped it
         parts = [name.encode(), *([b"still"] if twin.still else [])]
         worker.send(channel.WAKE, parts, [theirs.detach()])
@@ -384,11 +387,12 @@ class Supervisor:
         if self.waking is None:
             return
         (request, since), self.waking = self.waking, None
+        taken, self.held = ports.held(self.held), set()
         try:
             stands = [str(line)[:500] for line in json.loads(lost)][:200]
         except (ValueError, TypeError, RecursionError):
             stands = ["the worker did not say which of its files it could open again"]
-        self.sockets.reply(request, {"stands": stands, "seconds": time.monotonic() - since})
+        self.sockets.reply(request, {"stands": stands + taken, "seconds": time.monotonic() - since})
 
     def on_discard(self, request: Request) -> None:
         self.twins.discard(names_in(request.content.get("ids")))

@@ -55,7 +55,7 @@ class Survey:
     """A look at a worker about to be asked to fork. It is opened before, as the worker does not let itself be looked
     at while it forks; its memory is read meanwhile, unless what is `known` of it tells enough. `count` is that of
     shared maps that were asked for. `seen` has counts and names, bounded; `locks`: it has one on a file, perhaps;
-    `still`: no file of its shared maps can become another."""
+    `sockets`: their inodes; `still`: no file of its shared maps can become another."""
 
     def __init__(self, worker: Active, known: Known, count: int, *, private: bool) -> None:
         self.seen: dict[str, Any] = {}
@@ -63,9 +63,11 @@ class Survey:
         pid = worker.pid
         self._maps = self._rollup = -1
         self.locks, self.still = True, False
+        self.sockets: set[int] = set()
         try:
             self.seen |= _descriptors(pid) | {"timers": _timers(pid)}
             self.locks = bool(self.seen.pop("locks"))
+            self.sockets = self.seen.pop("inodes")
             threads = self.seen["threads"] = threads_of.count(pid)
             if (found := known.recall(worker, count, threads)) is not None:
                 self.seen |= found
@@ -133,9 +135,9 @@ def add_bystanders(seen: dict[str, Any], pids: list[int]) -> None:
 
 def _descriptors(pid: int) -> dict[str, Any]:
     """`ghosts` are files that are open under a name that they lost, and have another one: what is written to them is
-    reported to the folder of the lost name. `locks`: how many files have one."""
+    reported to the folder of the lost name. `locks`: how many files have one; `inodes`: of sockets."""
     kinds = dict.fromkeys(("sockets", "pipes", "devices", *_ANONYMOUS, "other", "ghosts", "locks"), 0)
-    deleted = []
+    deleted, inodes = [], set()
     for name in os.listdir(f"/proc/{pid}/fd"):
         try:
             target = os.readlink(f"/proc/{pid}/fd/{name}")
@@ -143,6 +145,7 @@ def _descriptors(pid: int) -> dict[str, Any]:
             continue
         if target.startswith("socket:"):
             kinds["sockets"] += 1
+            inodes.add(int(target[8:-1]))
         elif target.startswith("pipe:"):
             kinds["pipes"] += 1
         elif target.startswith("anon_inode:"):
@@ -155,7 +158,7 @@ def _descriptors(pid: int) -> dict[str, Any]:
             kinds["ghosts"] += _has_a_name(f"/proc/{pid}/fd/{name}")
         elif target != "/dev/null":
             kinds["locks"] += _is_locked(f"/proc/{pid}/fdinfo/{name}")
-    return {**kinds, "deleted": deleted[:_MOST]}
+    return {**kinds, "deleted": deleted[:_MOST], "inodes": inodes}
 
 
 def _is_locked(information: str) -> bool:

@@ -40,6 +40,8 @@ class Twin:
         self.locks: bool = of.locks
         #: whether all files that it has mapped are such as nobody can write or replace
         self.still: bool = of.still
+        #: the inodes of its sockets, where it has any of its own
+        self.sockets: set[int] = of.sockets
 
     def alive(self) -> bool:
         poll = select.poll()
@@ -58,6 +60,7 @@ class Pending:
         self.seen: dict[str, Any] = {}
         self.private = 0
         self.locks = self.still = False
+        self.sockets: set[int] = set()
         #: nothing but the worker's one thread could have written files since, and that is idle
         self.quiet = False
         #: it is not idle: its event loop or a timer runs code
@@ -119,6 +122,10 @@ class Twins:
 
     def living(self) -> Iterator[tuple[str, Twin]]:
         return ((name, twin) for name, twin in self._twins.items() if twin.alive())
+
+    def sockets(self) -> set[int]:
+        """The inodes of those that sleeping twins hold."""
+        return set().union(*(twin.sockets for twin in self._twins.values()))
 
     def dead(self) -> list[str]:
         """Names of twins that were killed, or discarded to save memory; they are forgotten with this call."""

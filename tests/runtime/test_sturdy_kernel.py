@@ -296,3 +296,17 @@ def test_a_lock_that_a_checkpoint_holds_is_held_again_after_undo_from_what_took_
     )
     assert "BlockingIOError" in tried.outcome.stdout or "temporarily unavailable" in tried.outcome.stdout
     assert_all_is_as_it_was(session)
+
+
+def test_undo_lists_the_ports_that_the_sleeping_twin_of_the_undone_step_holds(session: Session) -> None:
+    listens = "import socket; mine = socket.socket(); mine.bind(('127.0.0.1', {})); mine.listen()"
+    named = "; other = socket.socket(socket.AF_UNIX); other.bind('\\0rev\\n1 2 3 4 5 6 x @y')"
+    assert session.run(listens.format(8123) + named).outcome.ok
+    undone = session.undo()
+    held = [line for line in undone.stands if "cannot be listened at" in line]
+    assert [line.partition(" is held")[0] for line in held] == ["TCP port 8123", "the socket @rev"], (
+        undone.stands
+    )
+    assert "in use" in session.run(listens.format(8123)).outcome.text  # as was said
+    session.undo()
+    assert session.run(listens.format(8124)).outcome.ok
