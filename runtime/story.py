@@ -342,6 +342,7 @@ class Story:
         """A return to `step` is one to `cursor`: what was sent since then stands."""
         if self._outside is not None:
             self._outside.effects.mark(step, like=cursor)
+            self._outside.at(cursor)
 
     def _refuse(self, ticket: Ticket, step: int, action: Action, verdict: Verdict) -> None:
         cursor = self._told.cursor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,6 +102,24 @@ def sender(opened: Sender) -> Sender:
     opened.session.goto(1)
     opened.server.seen.clear()
     return opened
+
+
+def test_what_a_thread_asks_for_after_an_action_that_was_refused_belongs_to_the_step_before(
+    sender: Sender,
+) -> None:
+    step = sender.run(
+        "import os, threading, time\n"
+        "def later():\n"
+        "    while not os.path.exists('go'): time.sleep(0.01)\n"
+        "    send('/later')\n"
+        "threading.Thread(target=later, daemon=True).start()"
+    )
+    assert sender.run("#" * (2 << 20)).outcome.kind == "refused"
+    before = len(sender.entries("effect_held"))
+    (sender.session.workspace / "go").touch()
+    while len(sender.entries("effect_held")) == before:
+        threading.Event().wait(0.01)
+    assert [each.step for each in sender.session.held] == [step.id]
 
 
 def test_what_is_held_is_sent_in_order_when_it_is_committed_and_only_once(sender: Sender) -> None:
