@@ -35,7 +35,7 @@ bench: image-if-engine
 	$(BIN)/python -m bench
 
 test: image-if-engine
-	$(BIN)/python $(PYTEST) -m "not soak and not torch" -n 3 --dist loadfile
+	$(BIN)/python $(PYTEST) -m "not soak and not torch" -n 4 --dist loadfile
 test-torch: image-if-engine .venv-torch/.ready
 	.venv-torch/bin/python $(PYTEST) -m torch
 # A model of 135M parameters and what serves it, 200 MB: what they depend on besides is for other uses of them.

@@ -338,7 +338,8 @@ def make_kernel(worker: Worker) -> Any:
             return value
 
     # Unsigned: the key stays with the supervisor, which signs what leaves (docs/decisions/0004).
-    session = Session(key=b"")
+    # orjson, where there is one, ends the process when it finds no memory
+    session = Session(key=b"", packer="json", unpacker="json")
     session.check_pid = False
     config = Config()
     config.HistoryManager.enabled = False  # its writer is a thread

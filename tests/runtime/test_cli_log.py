@@ -63,6 +63,23 @@ def test_each_proposal_verdict_outcome_change_and_move_is_told(log: Log, id: str
         assert part in told, (part, told)
 
 
+def test_a_session_is_a_trace_and_each_step_a_span_with_its_outcome(log: Log, id: str) -> None:
+    spans = [json.loads(line) for line in log(id, "--otel").stdout.splitlines()]
+    (root,) = [span for span in spans if span["parent_id"] is None]
+    steps = {
+        span["attributes"]["mulligan.step"]: span for span in spans if "mulligan.step" in span["attributes"]
+    }
+    assert {span["context"]["trace_id"] for span in spans} == {root["context"]["trace_id"]}
+    assert {span["parent_id"] for span in steps.values()} == {root["context"]["span_id"]}
+    outcomes = [steps[n]["attributes"]["mulligan.outcome"] for n in sorted(steps)]
+    assert outcomes == ["completed", "raised", "refused", "lost"]
+    assert steps[1]["attributes"]["mulligan.changes"] == 1
+    assert steps[3]["attributes"]["mulligan.rules"] == ["actions.max_source_bytes"]
+    assert [steps[n]["status"]["status_code"] for n in sorted(steps)] == ["OK", "ERROR", "ERROR", "ERROR"]
+    assert "moved" in [event["name"] for event in root["events"]]
+    assert "1 / 0" not in json.dumps(spans)  # no text of an action
+
+
 def test_nothing_of_the_sandbox_acts_on_the_terminal(log: Log, id: str) -> None:
     told = log(id).stdout
     assert "\x1b" not in told
@@ -115,20 +132,3 @@ def test_what_is_no_head_is_refused(log: Log, id: str, head: str) -> None:
 def test_an_unknown_session_is_named(log: Log) -> None:
     told = log("nobody", code=2).stderr
     assert "'nobody'" in told and "mulligan log" in told
-
-
-def test_a_session_is_a_trace_and_each_step_a_span_with_its_outcome(log: Log, id: str) -> None:
-    spans = [json.loads(line) for line in log(id, "--otel").stdout.splitlines()]
-    (root,) = [span for span in spans if span["parent_id"] is None]
-    steps = {
-        span["attributes"]["mulligan.step"]: span for span in spans if "mulligan.step" in span["attributes"]
-    }
-    assert {span["context"]["trace_id"] for span in spans} == {root["context"]["trace_id"]}
-    assert {span["parent_id"] for span in steps.values()} == {root["context"]["span_id"]}
-    outcomes = [steps[n]["attributes"]["mulligan.outcome"] for n in sorted(steps)]
-    assert outcomes == ["completed", "raised", "refused", "lost"]
-    assert steps[1]["attributes"]["mulligan.changes"] == 1
-    assert steps[3]["attributes"]["mulligan.rules"] == ["actions.max_source_bytes"]
-    assert [steps[n]["status"]["status_code"] for n in sorted(steps)] == ["OK", "ERROR", "ERROR", "ERROR"]
-    assert "moved" in [event["name"] for event in root["events"]]
-    assert "1 / 0" not in json.dumps(spans)  # no text of an action

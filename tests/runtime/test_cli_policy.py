@@ -72,9 +72,8 @@ def test_explaining_names_rule_place_reason_and_alternative(folder: Path) -> Non
 
 
 def test_a_decision_that_nothing_carries_out_yet_says_so(folder: Path) -> None:
-    assert "note    " in policy(
-        "explain", "p.yaml", "tool send_invoice(to=a@example.org)", code=1, folder=folder
-    )
+    (folder / "held.yaml").write_text("tools:\n  - hold: send_invoice\n")
+    assert "note    " in policy("explain", "held.yaml", "tool send_invoice()", code=1, folder=folder)
     (folder / "none.yaml").write_text("files: {protect: [a]}\n")
     assert "note    " not in policy("explain", "none.yaml", "delete b", code=0, folder=folder)
     assert policy("check", "none.yaml", code=0, folder=folder) == "none.yaml: a policy, with 0 rules\n"
