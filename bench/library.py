@@ -70,7 +70,7 @@ def plant(folder: Path, count: int) -> None:
     folder.mkdir(parents=True)
     key = user_key()
     for made in routines(count):
-        routine = make_routine(Contract(name=made.name, state="trusted"), made.text, key).changed()
+        routine = make_routine(Contract(name=made.name), made.text, key).changed(state="trusted")
         (folder / f"{made.name}.py").write_text(routine.content)
 
 

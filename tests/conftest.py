@@ -14,6 +14,7 @@ import fcntl
 import functools
 import gc
 import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -55,6 +56,10 @@ def isolations() -> tuple[str, ...]:
 
 
 def pytest_configure() -> None:
+    # Begun in the background or by nohup, this process ignores these, and so would all that the tests start and end by them.
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
     isolations()  # a name that is wrong is said before anything is collected
 
 

@@ -36,7 +36,7 @@ def library(made: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Itera
     home = tmp_path_factory.mktemp("search")
     (home / "shelf").mkdir()
     for each in made.routines(COUNT):
-        routine = make_routine(Contract(name=each.name, state="trusted"), each.text, user_key()).changed()
+        routine = make_routine(Contract(name=each.name), each.text, user_key()).changed(state="trusted")
         (home / "shelf" / f"{each.name}.py").write_text(routine.content)
     with Library.open([home / "shelf"], home / "state") as library:
         yield library

@@ -41,6 +41,7 @@ def test_many_steps_leak_nothing_and_the_first_can_be_returned_to(
         session.run("os.remove('f')")
         session.undo(2)
         session.redo(2)
+        settled(session)
         start = held()
         for n in range(20, count + 1):
             step = session.run("x += 1; marks.append(x); _ = open(f'file{x % 10}', 'w').write(str(x))")
