@@ -52,6 +52,7 @@ from mulligan.runtime.library.errors import RoutineBroken, RoutineUnknown
 from mulligan.runtime.mcp import command as mcp_command
 from mulligan.runtime.notebook import Cell, NotebookInvalid, parse_cells, read_cells
 from mulligan.runtime.past import forget, ledgers, list_sessions, open_ledger, open_past, verify
+from mulligan.runtime.placing import add_place
 from mulligan.runtime.prompt import Curtain, Terminal
 from mulligan.runtime.question import Approve
 from mulligan.runtime.render import Page
@@ -445,9 +446,7 @@ def _add_session(parser: argparse.ArgumentParser) -> None:
     add("--workspace", metavar="DIR", help="work on a copy of this folder (default: an empty one)")
     add("--commit", action="store_true", help="at the end, if all completed, write the changes to the folder")
     add("--keep", action="store_true", help="keep the session's files and snapshots, for `mulligan diff`")
-    add("--isolation", choices=("auto", "docker", "bubblewrap"), default="auto", help="default: auto")
-    add("--image", metavar="IMAGE", help="the Docker image to use")
-    add("--python", metavar="PATH", help="the interpreter that bubblewrap's sandbox uses")
+    add_place(parser)
     add("--policy", metavar="POLICY", help="a policy file in YAML")
     add("--library", action="append", type=Path, metavar="DIR", help=_LIBRARY)
     add("--protect", action="append", default=[], metavar="GLOB", help=_PROTECT)

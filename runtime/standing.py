@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from mulligan.policies.document import Node, read_document
 from mulligan.policies.errors import PolicyError
 from mulligan.policies.loading import parse_policy, preset_names, read_policy_text
 from mulligan.policies.policy import Policy
+from mulligan.runtime.replacing import replace_text
 
 _BY_HAND = "write it there yourself, under approvals: always:"
 
@@ -41,23 +41,11 @@ class Standing:
         return False
 
     def write(self, line: str) -> None:
-        """Raises PolicyError, and then the file is as it was. The commit point is the rename."""
+        """Raises PolicyError, and then the file is as it was."""
         text = self._with(line)
         target = Path(os.path.realpath(self.path))
         try:
-            mode = target.stat().st_mode & 0o7777
-            with tempfile.NamedTemporaryFile(
-                "w", encoding="utf-8", dir=target.parent, prefix=f".{target.name}.", delete=False
-            ) as file:
-                try:
-                    os.fchmod(file.fileno(), mode)
-                    file.write(text)
-                    file.flush()
-                    os.fsync(file.fileno())
-                    os.replace(file.name, target)
-                except BaseException:
-                    os.unlink(file.name)
-                    raise
+            replace_text(target, text, target.stat().st_mode & 0o7777)
         except OSError as error:
             raise PolicyError(f"{self.path}: {error.strerror}", hint=_BY_HAND) from error
 

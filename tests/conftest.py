@@ -56,7 +56,7 @@ def isolations() -> tuple[str, ...]:
 
 
 def pytest_configure() -> None:
-    # Begun in the background or by nohup, this process ignores these, and so would all that the tests start and end by them.
+    # Begun in the background or by nohup, this process ignores these, and so would all that the tests start.
     for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, usual)

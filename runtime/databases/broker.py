@@ -64,6 +64,8 @@ class Broker:
         self._kept = [0, 0]
         self._wrote: set[int] = set()
         self._timeout = database.timeout
+        #: steps whose writes went with a connection, and were not run again
+        self._lost: set[int] = set()
         #: steps of which something was committed, for good
         self._committed: set[int] = set()
 
@@ -134,7 +136,9 @@ class Broker:
 
     def _forget_transaction(self) -> str:
         """The connection broke: all that was not committed is gone. Of which steps, in words."""
-        steps = [str(mark.step) for mark in self._marks if mark.step in self._wrote]
+        wrote = [mark.step for mark in self._marks if mark.step in self._wrote]
+        self._lost.update(wrote)
+        steps = [str(step) for step in wrote]
         self._marks.clear()
         return f"; with it what step {', '.join(steps[:_SHOWN])} wrote" if steps else ""
 
@@ -175,6 +179,7 @@ class Broker:
         for step in way:
             if step not in here and step in self._wrote:
                 stands += self._again(step)
+        self._lost.clear()
         return tuple(stands)
 
     def _again(self, step: int) -> list[str]:
@@ -209,12 +214,18 @@ class Broker:
 
     @property
     def pending(self) -> bool:
-        """Whether there is something to commit."""
-        return any(mark.step in self._wrote for mark in self._marks)
+        """Whether there is something to commit, or should be."""
+        return bool(self._lost) or any(mark.step in self._wrote for mark in self._marks)
 
     def commit(self) -> None:
-        """Raises DatabaseLost; whether it was committed is then not known."""
+        """Raises DatabaseLost; whether it was committed is then not known, but where steps are missing it was not."""
         with self._lock:
+            if self._lost:
+                steps = ", ".join(map(str, sorted(self._lost)[:_SHOWN]))
+                raise DatabaseLost(
+                    f"database {self.name}: not committed: what step {steps} wrote went with a connection that broke",
+                    hint="undo to before it and redo: that runs the statements again; then commit",
+                )
             if not self._marks:
                 return
             try:

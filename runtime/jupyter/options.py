@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mulligan.runtime.placing import add_place
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--isolation", choices=("auto", "docker", "bubblewrap"), default="auto", help="default: auto")
-    add("--image", metavar="IMAGE", help="the Docker image to use")
-    add("--python", metavar="PATH", help="the interpreter that bubblewrap's sandbox uses")
+    add_place(parser)
     add(
         "--kernel",
         metavar="NAME",

@@ -9,12 +9,12 @@ import json
 import os
 import secrets
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mulligan.runtime.errors import McpConfigInvalid, McpMissing
+from mulligan.runtime.replacing import replace_text
 
 if TYPE_CHECKING:
     from mulligan.runtime.mcp.serving import Opening, Server
@@ -198,22 +198,10 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, text: str) -> None:
-    """The commit point is the rename; the mode of a file that is there stays."""
+    """The mode of a file that is there stays."""
     target = Path(os.path.realpath(path))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        mode = target.stat().st_mode & 0o7777 if target.exists() else 0o644
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=target.parent, prefix=f".{target.name}.", delete=False
-        ) as file:
-            try:
-                os.fchmod(file.fileno(), mode)
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-                os.replace(file.name, target)
-            except BaseException:
-                os.unlink(file.name)
-                raise
+        replace_text(target, text, target.stat().st_mode & 0o7777 if target.exists() else 0o644)
     except OSError as error:
         raise McpConfigInvalid(f"{path}: {error.strerror}", hint="run this without --write") from error

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
+from mulligan.runtime.placing import add_place
 from mulligan.runtime.repl.opening import Opening
 from mulligan.runtime.state import make_state
 
@@ -37,9 +38,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("folder", nargs="?", metavar="FOLDER", help="what to work on (default: the current folder)")
     add("--empty", action="store_true", help="begin with an empty folder")
-    add("--isolation", choices=("auto", "docker", "bubblewrap"), default="auto", help="default: auto")
-    add("--image", metavar="IMAGE", help="the Docker image to use")
-    add("--python", metavar="PATH", help="the interpreter that bubblewrap's sandbox uses")
+    add_place(parser)
     add(
         "--kernel",
         metavar="NAME",

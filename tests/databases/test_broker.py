@@ -187,9 +187,15 @@ def test_of_a_connection_that_broke_it_is_said_which_steps_went_with_it_and_a_re
     with pytest.raises(DatabaseLost, match="what step 1, 2 wrote"):
         run(3, "SELECT 1")
     assert run(3, "SELECT to_regclass('t')") == [(None,)]
+    run(3, "CREATE TABLE later (a int)")
+    with pytest.raises(DatabaseLost, match="not committed: what step 1, 2 wrote"):
+        broker.commit()
+    assert admin.execute("SELECT to_regclass('later')").fetchall() == [(None,)]
     broker.go_to([1])
     assert "database shop: the statements of step 2 were run again" in broker.go_to([1, 2])
     assert run(4, "SELECT a FROM t") == [(2,)]
+    broker.commit()
+    assert admin.execute("SELECT a FROM t").fetchall() == [(2,)]
 
 
 def test_a_constraint_that_is_only_checked_at_the_commit_says_that_nothing_was_committed(

@@ -24,7 +24,7 @@ def session(opened: Session) -> Session:
 
 #: each changes one figure: what to run, the figure, and by how much at least
 GROWS: dict[str, tuple[str, str, float]] = {
-    # half of it, for the twin of the step shares it; much of it, for what the kernel itself holds is shared anew as well
+    # half of it, for the twin of the step shares it; and much, for what the kernel itself holds is shared anew too
     "memory": ("import os; hoard = bytearray(os.urandom(1000)) * 400_000", "memory", 180_000_000),
     "processor time": (
         "import time; t = time.process_time()\nwhile time.process_time() < t + 1: pass",
