@@ -46,8 +46,9 @@ class Applied:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commit:
     """What one commit, or one revert, did. `patch` is its folder in the journal, None where nothing was
-    written; `baseline` is what the next commit must compare with. `databases` are the names of those that were
-    committed with it. Of the requests that were held `sent` have left (of a revert: had, and stand), `held` wait on."""
+    written; `baseline` is what the next commit must compare with. Of the requests that
+    were held `sent` have left, and `databases` are the names of those that were committed with it (of a revert: had and
+    were, and that stands); `held` wait on."""
 
     applied: tuple[Applied, ...]
     conflicts: tuple[Conflict, ...]

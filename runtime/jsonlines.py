@@ -14,8 +14,9 @@ Every object has `type`; these types and keys are stable, and new ones may be ad
                  reach {files, memory, exact, stands, sent}, effects [{what, reversibility, denied, held, rule, reason,
                  instead, status, sent, received, seconds, error}], transcript (null, or {folder, size, cut})
     restoration  step, memory, restored [{path, change}], stands, complete, duration
-    commit       folder, applied [{path, change}], conflicts [{path, ours, theirs}], sent [{what, rule, step, size,
-                 state, status, error}], held (the same): state is sent, unknown (it may have been sent) or held
+    commit       folder, applied [{path, change}], conflicts [{path, ours, theirs}], databases, sent [{what, rule,
+                 step, size, state, status, error}], held (the same): state is sent, unknown (it may have been sent) or
+                 held
     held_back    held: requests that waited for a commit, and were not sent
     kept_back    folder, why, changes [{path, change}]
     sessions     sessions [{session, state ("open", "kept" or "left"), opened, steps}]
@@ -147,6 +148,7 @@ class JsonLines:
                 {"path": _path(each.path), "ours": each.ours, "theirs": each.theirs}
                 for each in commit.conflicts
             ],
+            databases=list(commit.databases),
             sent=[_held(each) for each in commit.sent],
             held=[_held(each) for each in commit.held],
         )

@@ -98,8 +98,14 @@ def _moved(body: Mapping[str, Any]) -> _Told:
 
 def _committed(body: Mapping[str, Any]) -> _Told:
     conflicts = [f"conflict: {path}" for path in _list(body, "conflicts")]
+    databases = [f"database {name}: committed" for name in _list(body, "databases")]
     requests = [*_list(body, "sent"), *(f"not sent: {each}" for each in _list(body, "held"))]
-    return f"{body.get('count')} paths", [*map(str, _list(body, "applied")), *conflicts, *map(str, requests)]
+    return f"{body.get('count')} paths", [
+        *map(str, _list(body, "applied")),
+        *conflicts,
+        *databases,
+        *map(str, requests),
+    ]
 
 
 def _held(body: Mapping[str, Any]) -> _Told:

@@ -12,11 +12,11 @@ from mulligan.runtime.checkpoint import Restoration
 from mulligan.runtime.effects import Effects
 from mulligan.runtime.network import Network
 from mulligan.runtime.outbox import Held, Outbox
-from mulligan.runtime.tools import Tools
 from mulligan.sandbox.redaction import Redactor
 
 if TYPE_CHECKING:
     from mulligan.runtime.databases.databases import Databases
+    from mulligan.runtime.tools import Tools
 
 _SHOWN = 10
 

@@ -26,7 +26,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from mulligan.policies.errors import PolicyError
 from mulligan.policies.exclusion import Exclusion
@@ -39,11 +39,13 @@ from mulligan.runtime.importing import Progress
 from mulligan.runtime.past import sessions_folder
 from mulligan.runtime.question import Approve
 from mulligan.runtime.remains import remove_remains
-from mulligan.runtime.session import AsyncSession, Order, Session, Task, make_session, protecting
+from mulligan.runtime.session import AsyncSession, Order, Session, Task, make_session, offer_of, protecting
 from mulligan.runtime.standing import Standing
-from mulligan.runtime.tools import Offered, offer
 from mulligan.sandbox.engines import choose
 from mulligan.sandbox.errors import MulliganError
+
+if TYPE_CHECKING:
+    from mulligan.runtime.tools import Offered
 
 #: sandboxes that are started at the same time in the background
 FILLERS = 2
@@ -106,7 +108,7 @@ class Pool:
             budgets=self._policy.budgets,
             secrets=grant_secrets(self._policy),
             kernel=kernel or "",
-            offer=offer(tools),
+            offer=offer_of(tools),
             tool_rules=None if policy is None else self._policy,
         )
         self._sessions = sessions_folder(None if state is None else Path(state))

@@ -144,6 +144,8 @@ class Page:
         for conflict in commit.conflicts:
             said = f"  conflict: {_path(conflict.path)}: here {conflict.ours}, there {conflict.theirs}"
             self._text(said, "yellow")
+        for name in commit.databases:
+            self._text(f"  database {name}: committed", "green")
         for sent in commit.sent:
             self._text(f"  {sent}", "green" if sent.state == "sent" else "yellow")
         for held in commit.held:

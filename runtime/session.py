@@ -71,7 +71,6 @@ from mulligan.runtime.standing import Standing
 from mulligan.runtime.step import Action, Reach, Step
 from mulligan.runtime.story import Story, Ticket
 from mulligan.runtime.timeline import Timeline
-from mulligan.runtime.tools import Offered, Tools, offer
 from mulligan.runtime.transcript import Transcripts
 from mulligan.runtime.unfolding import unfold
 from mulligan.runtime.usage import SessionUsage, measure
@@ -86,8 +85,6 @@ from mulligan.sandbox.kernel import GRACE
 from mulligan.sandbox.messages import Event
 from mulligan.sandbox.snapshots import SnapshotStore
 from mulligan.sandbox.snapshots.removal import remove_folder
-from mulligan.sandbox.tools.runner import Runner
-from mulligan.sandbox.tools.tool import Offer, Tool
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
@@ -97,8 +94,10 @@ if TYPE_CHECKING:
     from mulligan.runtime.library.given import Given
     from mulligan.runtime.library.kept import Keeping, SessionLibrary
     from mulligan.runtime.protected import Protected
+    from mulligan.runtime.tools import Offered, Tools
     from mulligan.sandbox.egress.judgement import Judge
     from mulligan.sandbox.egress.secrets import Secrets
+    from mulligan.sandbox.tools.tool import Offer, Tool
 
 T = TypeVar("T")
 #: a folder of routines, or several
@@ -432,7 +431,8 @@ class Session:
         return self._do(partial(self._commit, progress, send)).result()
 
     def uncommit(self) -> Commit:
-        """Take the last commit back from the user's folder. What it sent stands: the result's `sent` has it.
+        """Take the last commit back from the user's folder. What it sent, and what databases it committed, stands: the
+        result's `sent` and `databases` have it.
 
         Raises NothingToUndo when there is none.
         """
@@ -449,10 +449,10 @@ class Session:
             assert self._outside is not None
             sent, held = self._outside.send()
             done = replace(done, sent=sent, held=held)
-            if self._commits and self._baseline.source is not None:
-                self._commits[-1] = done
         else:
             done = replace(done, held=waiting)
+        if self._baseline.source is not None:
+            self._commits[-1] = done
         self._story.note("committed", _commit_record(done))
         return done
 
@@ -519,7 +519,8 @@ class Session:
         if self._brought.layered is not None:
             self._unfold()
         done = committing.revert(self._commits[-1], self._baseline)
-        done = replace(done, sent=self._commits.pop().sent)
+        gone = self._commits.pop()
+        done = replace(done, sent=gone.sent, databases=gone.databases)
         self._baseline = done.baseline
         self._story.note("uncommitted", _commit_record(done))
         return done
@@ -760,6 +761,9 @@ class Session:
         return databases
 
     def _open_tools(self, order: Order, offer: Offer, effects: Effects, databases: Databases | None) -> Tools:
+        from mulligan.runtime.tools import Tools
+        from mulligan.sandbox.tools.runner import Runner
+
         for each in offer.holds:
             each.acquire()
             self._resources.callback(each.release)
@@ -977,7 +981,7 @@ def open_session(
         tracer=tracer,
         secrets=grant_secrets(rules),
         kernel=kernel or "",
-        offer=offer(tools),
+        offer=offer_of(tools),
         databases=tuple(databases),
         tool_rules=None if policy is None else rules,
         loop=tools_loop,
@@ -987,10 +991,21 @@ def open_session(
     return make_session(sessions, partial(Session._open, order=order, task=task))
 
 
+def offer_of(tools: Offered) -> Offer | None:
+    """None where there are none: most sessions have none, and do not load what tools take. Raises ToolInvalid."""
+    if tools == ():
+        return None
+    from mulligan.runtime.tools import offer
+
+    return offer(tools)
+
+
 def _with_statements(offer: Offer | None, databases: Databases | None) -> Offer | None:
     """What is offered, and a function for each database."""
     if databases is None:
         return offer
+    from mulligan.sandbox.tools.tool import Offer
+
     own, holds = (offer.tools.values(), offer.holds) if offer else ((), ())
     return Offer([*own, *databases.tools()], databases.names, holds)
 
@@ -1092,5 +1107,9 @@ def _commit_record(done: Commit) -> dict[str, object]:
     applied = [f"{each.did} {each.path.decode('utf-8', 'backslashreplace')}" for each in done.applied[:200]]
     conflicts = [each.path.decode("utf-8", "backslashreplace") for each in done.conflicts[:200]]
     told = {"applied": applied, "conflicts": conflicts, "count": len(done.applied)}
-    said = {"sent": [str(each) for each in done.sent], "held": [str(each) for each in done.held]}
+    said = {
+        "databases": list(done.databases),
+        "sent": [str(each) for each in done.sent],
+        "held": [str(each) for each in done.held],
+    }
     return told | {key: lines for key, lines in said.items() if lines}

@@ -87,6 +87,8 @@ def test_rows_files_and_memory_go_back_together_and_are_committed_together(
             f"database shop: what step {first.id} wrote was committed and stays",
         )
         assert (folder / "total").read_text() == "2"
+        assert session.uncommit().databases == ("shop",), "it stays committed, and that is said"
+        assert not (folder / "total").exists() and amounts(sales) == [11, 21]
 
 
 def test_it_is_a_driver_of_python_that_pandas_can_read_from(
